@@ -1,0 +1,7 @@
+"""`python -m repository_builder` is `triton-repo`."""
+
+import sys
+
+from repository_builder.cli import main
+
+sys.exit(main())
