@@ -70,14 +70,22 @@ class _Lines:
 
 def _live_bar(title: str) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.fields[title]}"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("{task.fields[title]}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, title=title)
 
         def update(message: str, fraction: float | None = None) -> None:
-            bar.update(task, description=message, total=1.0 if fraction is not None else None, completed=fraction or 0.0)
+            bar.update(
+                task, description=message, total=1.0 if fraction is not None else None, completed=fraction or 0.0
+            )
 
         yield update
 

@@ -49,7 +49,9 @@ class RepositoryBuilderError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, where: str | Path = "", why: str = "", fix: str = "", log: Path | None = None) -> None:
+    def __init__(
+        self, what: str, *, where: str | Path = "", why: str = "", fix: str = "", log: Path | None = None
+    ) -> None:
         self.problems: tuple[Problem, ...] = (Problem(what, str(where), why, fix),)
         self.log = log
         """Kept output of the tool that failed, if one did."""
