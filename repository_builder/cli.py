@@ -25,9 +25,10 @@ EPILOG = """examples:
   triton-repo serve model_repository
   triton-repo infer digits image.png
 
-`triton-repo COMMAND --help` explains one command. Exit codes: 0 done, 1 not as asked or unexpected, 2 wrong spec or usage,
-3 target unavailable, 4 stage failed, 5 check or gate failed, 6 cache, 7 ONNX graph, 8 repository, 9 server, 10 tool missing,
-130 interrupted."""
+`triton-repo COMMAND --help` explains one command. 
+
+exit codes: 0 done, 1 findings or a bug of ours, 2 wrong spec or usage, 3 target unavailable, 4 stage failed,
+5 check or gate failed, 6 cache, 7 ONNX graph, 8 repository, 9 server, 10 tool missing, 130 interrupted."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

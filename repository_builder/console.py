@@ -62,7 +62,7 @@ class _Lines:
         self._title = title
         self._last = ""
 
-    def __call__(self, message: str, fraction: float | None = None) -> None:
+    def __call__(self, message: str, fraction: float | None = None) -> None:  # noqa: ARG002
         if message != self._last:
             note(f"{self._title}: {message}")
             self._last = message

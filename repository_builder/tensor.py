@@ -29,7 +29,7 @@ NUMPY_OF = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output: its name, data type as Triton spells it (`FP32`, `STRING`), and full shape, batch included."""
+    """An input or output: its name, data type as Triton spells it (`FP32`), and full shape, batch included."""
 
     name: str
     dtype: str

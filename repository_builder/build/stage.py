@@ -34,7 +34,8 @@ class StageContext:
 class Stage:
     """One unit of work of a build; `key` names its result.
 
-    `run` must be a function at the top level of a module: the digest of that module is part of the recipe, so that changed code never meets a
+    `run` must be a function at the top level of a module: the digest of that module is part of the recipe, so that
+    changed code never meets a stale result. `modules` adds other modules of ours on which the result depends.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Stage:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the canonical recipe, in hexadecimal. The stage's model name is not part of it: equal work is done once."""
+        """SHA-256 of the canonical recipe, in hex. The model's name is not part of it: equal work is done once."""
         return hashlib.sha256(json.dumps(self.recipe, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Golden files: recorded inputs and reference outputs of a public model, in one `.npz` without pickle.
 
-`golden.npz` lies in the model's folder (a plain file there is no concern of Triton's). Strings are stored as one byte array plus the length of each
-element, since NumPy can store objects only through pickle.
+`golden.npz` lies in the model's folder (a plain file there is no concern of Triton's). Strings are stored as one byte
+array plus the length of each element, since NumPy can store objects only through pickle.
 """
 
 from __future__ import annotations

@@ -24,8 +24,12 @@ def messages() -> ModuleType:
     path = Path(package.submodule_search_locations[0], "grpc", "model_config_pb2.py")
     spec = importlib.util.spec_from_file_location("repository_builder.repository._model_config_pb2", path)
     if spec is None or spec.loader is None:
-        raise ToolMissing("cannot read or write config.pbtxt", where=path, why="`tritonclient` has no model_config_pb2.py",
-                          fix="pip install 'tritonclient[grpc]>=2.50'")  # fmt: skip
+        raise ToolMissing(
+            "cannot read or write config.pbtxt",
+            where=path,
+            why="`tritonclient` has no model_config_pb2.py",
+            fix="pip install 'tritonclient[grpc]>=2.50'",
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
