@@ -25,7 +25,7 @@ EPILOG = """examples:
   triton-repo serve model_repository
   triton-repo infer digits image.png
 
-`triton-repo COMMAND --help` explains one command. 
+`triton-repo COMMAND --help` explains one command.
 
 exit codes: 0 done, 1 findings or a bug of ours, 2 wrong spec or usage, 3 target unavailable, 4 stage failed,
 5 check or gate failed, 6 cache, 7 ONNX graph, 8 repository, 9 server, 10 tool missing, 130 interrupted."""
