@@ -1,9 +1,9 @@
 """The embedded Triton: the real server out of the wheel `nvidia-pytriton`, installed on first use.
 
 It lives in an environment of its own below the user's cache folder, since its Python backend needs NumPy 1.x. The lock
-file `embedded.lock` pins every wheel by SHA-256; the folder's name is the digest of that file and the Python version. Once
-installed nothing is fetched again. The server is old (2.51.0, of 24.10): for development and tests on loopback only, see
-docs/serving.md.
+file `embedded.lock` pins every wheel by SHA-256; the folder's name is the digest of that file and the Python version.
+Once installed nothing is fetched again. The server is old (2.51.0, of 24.10): for development and tests on loopback
+only, see docs/serving.md.
 """
 
 from __future__ import annotations
