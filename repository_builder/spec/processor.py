@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,13 +16,6 @@ from repository_builder.tensor import Interface, Tensor
 
 StageName = Literal["preprocess", "postprocess"]
 FLOATS = ("FP16", "FP32", "FP64")
-
-
-class FileMarker:
-    """Marks a path field as a file beside the spec: the loader makes it absolute and digests its content."""
-
-
-SpecFile = Annotated[Path, FileMarker()]
 
 
 @dataclass(frozen=True)

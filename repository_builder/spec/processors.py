@@ -17,11 +17,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from repository_builder.errors import Problem, SpecError
+from repository_builder.spec.files import SpecFile
 from repository_builder.spec.processor import (
-    FileMarker,
     Ports,
     Processor,
-    SpecFile,
     StageName,
     choose,
     missing_file,
@@ -35,7 +34,6 @@ __all__ = [
     "POSTPROCESSORS",
     "PREPROCESSORS",
     "EmbeddingPool",
-    "FileMarker",
     "ImageDecode",
     "Ports",
     "Processor",

@@ -1,0 +1,1 @@
+"""The stages of our builds, one file each: a `run(context)` and, beside it, how the stage is described."""
