@@ -39,12 +39,15 @@ def building(repository: Path) -> Iterator[None]:
 
 
 @contextmanager
-def serving(repository: Path) -> Iterator[None]:
-    """Tells builders that this generation of the repository is being served, as long as the block runs."""
+def serving(repository: Path) -> Iterator[int]:
+    """Tells builders that this generation of the repository is being served, as long as the block runs.
+
+    Yields the file descriptor that holds the lock: a process that inherits it keeps the lock when this one dies.
+    """
     descriptor = os.open(repository, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
