@@ -1,0 +1,181 @@
+"""Stage: an ONNX graph becomes a TensorRT engine, in a child process, with `tensorrt` or `tensorrt_rtx`.
+
+Results: `model.plan`, `engine.json` (what the builder and, where it can be loaded, the engine say about it) and
+`engine.log`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from repository_builder.build.stage import StageContext
+from repository_builder.console import Progress
+from repository_builder.errors import GraphError, Problem, RepositoryBuilderError, StageFailed, TargetUnavailable
+from repository_builder.resources import cache_folder
+from repository_builder.stages.engine_facts import FACTS, PLAN, EngineFacts, audit
+
+WORKER = Path(__file__).with_name("engine_worker.py")
+GRACE_SECONDS = 10.0
+"""How long a cancelled builder may take to notice; NVIDIA's builder asks its progress monitor between steps."""
+
+
+def run(context: StageContext) -> None:
+    """Build the engine from the graph of role `graph`; parameters as in `request`."""
+    plugins = [str(path) for role, path in sorted(context.sources.items()) if role.startswith("plugin")]
+    onnx_file = context.inputs["graph"] / "model.onnx"
+    wanted = request(onnx_file, context.out, context.params, plugins)
+    log = build(wanted, context.progress)
+    shutil.move(log, context.out / "engine.log")
+    facts = EngineFacts.read(context.out / FACTS)
+    audit(facts, str(context.params.get("precision", "fp32")), where=str(onnx_file))
+
+
+def request(onnx_file: Path, out: Path, params: Mapping[str, Any], plugins: list[str]) -> dict[str, Any]:
+    """The worker's whole input, as plain JSON; `package` and `profiles` are the only parameters without a default."""
+    return {
+        "package": params["package"],
+        "onnx": str(onnx_file),
+        "out": str(out),
+        "profiles": params["profiles"],
+        "compute_capabilities": list(params.get("compute_capabilities", ())),
+        "hardware_compatibility": params.get("hardware_compatibility", "NONE"),
+        "flags": list(params.get("flags", ())),
+        "workspace_mib": params.get("workspace_mib"),
+        "optimization_level": params.get("optimization_level"),
+        "timing_cache": _timing_cache(params),
+        "plugins": plugins,
+    }
+
+
+def build(wanted: Mapping[str, Any], progress: Progress, *, python: str = sys.executable) -> Path:
+    """Run the worker on one request; the path of its log. Ctrl-C cancels the build and ends the child."""
+    logs = cache_folder() / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix="engine-", suffix=".log", dir=logs)
+    log = Path(name)
+    read_fd, write_fd = os.pipe()
+    with (
+        tempfile.TemporaryDirectory(prefix="triton-repo-engine-") as scratch,
+        os.fdopen(handle, "wb") as output,
+        os.fdopen(read_fd) as reports,
+    ):
+        path = Path(scratch, "request.json")
+        path.write_text(json.dumps(wanted), encoding="utf-8")
+        child = subprocess.Popen(
+            [python, "-I", str(WORKER), str(path), str(write_fd)],
+            stdin=subprocess.PIPE, stdout=output, stderr=output, pass_fds=(write_fd,), start_new_session=True,
+        )  # fmt: skip
+        os.close(write_fd)
+        last = _follow(child, reports, progress)
+    if last.get("done"):
+        return log
+    raise _explain(last, child.returncode, log, wanted)
+
+
+def _follow(child: subprocess.Popen[bytes], reports: IO[str], progress: Progress) -> dict[str, Any]:
+    """Pass progress on until the child ends; its last message. Whatever happens here, the child does not outlive it."""
+    last: dict[str, Any] = {}
+    try:
+        for line in reports:
+            last = json.loads(line)
+            if "progress" in last:
+                progress(f"engine: {last['progress']}", last.get("fraction"))
+        child.wait()
+    finally:
+        if child.poll() is None:
+            _cancel(child)
+        if child.stdin:
+            child.stdin.close()
+    return last
+
+
+def _cancel(child: subprocess.Popen[bytes]) -> None:
+    try:
+        if child.stdin:
+            child.stdin.close()  # the leash: the builder stops at its next step
+        child.wait(GRACE_SECONDS)
+    except (subprocess.TimeoutExpired, BrokenPipeError):
+        child.kill()
+        child.wait()
+
+
+def _timing_cache(params: Mapping[str, Any]) -> str | None:
+    """Timings are valid for one GPU model and one version of the package; without a GPU there is nothing to time."""
+    gpu, version = params.get("gpu"), params.get("version")
+    if not gpu:
+        return None
+    name = f"{gpu}-{params['package']}-{version}".replace(" ", "_").replace("/", "_")
+    return str(cache_folder() / "timing" / f"{name}.cache")
+
+
+def _explain(last: Mapping[str, Any], code: int, log: Path, wanted: Mapping[str, Any]) -> RepositoryBuilderError:
+    what, where = f"{wanted['package']} cannot build an engine", str(wanted["onnx"])
+    kind, why = last.get("failed"), str(last.get("why", ""))
+    if kind is None:
+        return StageFailed(
+            f"{wanted['package']} ended the process while it was {last.get('progress', 'starting')}",
+            where=where, why=f"{_death(code)}\n{_tail(log)}", fix=_death_fix(str(last.get("progress", ""))), log=log,
+        )  # fmt: skip
+    if kind == "import":
+        return TargetUnavailable(
+            f"the package {wanted['package']} cannot be loaded", why=why, fix=_install(wanted["package"]), log=log
+        )
+    if kind == "parse":
+        error = GraphError.many([_node_problem(node, where) for node in last["nodes"]] or [Problem(what, where, why)])
+        error.log = log
+        return error
+    return StageFailed(what, where=where, why=why, fix=_fix(str(kind), why), log=log)
+
+
+def _node_problem(node: Mapping[str, str], where: str) -> Problem:
+    name = node["node"] or "(unnamed)"
+    return Problem(
+        f"TensorRT's parser does not take node `{name}` ({node['operator']})",
+        where,
+        f"{node['why']} [{node['code'].rpartition('.')[2]}]",
+        "let `triton-repo check` look at the graph for repairs, or supply a plugin for this operator",
+    )
+
+
+def _death(code: int) -> str:
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}, without a report"
+
+
+def _death_fix(progress: str) -> str:
+    if "onnx" in progress.lower():
+        return "the last node in the log is the one the parser was not prepared for: repair or remove it"
+    return "see the log; an out-of-memory killer leaves SIGKILL"
+
+
+def _fix(kind: str, why: str) -> str:
+    lowered = why.lower()
+    if "outofmemory" in lowered.replace(" ", "") or "memory allocation" in lowered:
+        return "reduce the largest batch and shapes of the profiles, set `workspace_mib`, or use a GPU with more memory"
+    if kind == "profile" or "profile" in lowered:
+        return "correct the optimization profile that is named"
+    if kind == "plugin":
+        return "build the plugin library against this TensorRT version, and check its path"
+    return "the kept log has the builder's whole output"
+
+
+def _install(package: str) -> str:
+    extra = {"tensorrt_rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}.get(package, package)
+    return f"pip install 'triton-repo-builder[{extra}]'"
+
+
+def _tail(log: Path, lines: int = 6) -> str:
+    return "\n".join(line[:300] for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+__all__ = ["FACTS", "PLAN", "build", "request", "run"]
