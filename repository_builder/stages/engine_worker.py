@@ -198,10 +198,11 @@ def _configure(trt: Any, config: Any, parser: Any, capabilities: Capabilities, r
     if request["compute_capabilities"]:
         _set_compute_capabilities(trt, config, capabilities, request["compute_capabilities"])
     if request["hardware_compatibility"] != "NONE":
-        level = _member(
+        if not capabilities.hardware_compatibility:
+            raise Failure("capability", f"{trt.__name__} has no hardware compatibility; name compute capabilities")
+        config.hardware_compatibility_level = _member(
             trt.HardwareCompatibilityLevel, request["hardware_compatibility"], "hardware compatibility level"
         )
-        config.hardware_compatibility_level = level
     if "VERSION_COMPATIBLE" in request["flags"] and capabilities.vc_plugins:
         config.plugins_to_serialize = [*parser.get_used_vc_plugin_libraries(), *request["plugins"]]
     if capabilities.timing_cache and request["timing_cache"]:

@@ -60,7 +60,10 @@ def test_batch_is_the_dynamic_first_dimension_that_all_inputs_share(tensors, exp
             "dimension 3 of input `image` is always 8",
         ),
         (Profile("p", {"image": Range((1, 8), (1, 8), (1, 8))}), "`min` has 2 dimensions, but input `image` has 4"),
-        (Profile("p", {"imag": Range((1,), (1,), (1,))}), "names an input `imag` that the graph does not have (did you"),
+        (
+            Profile("p", {"imag": Range((1,), (1,), (1,))}),
+            "names an input `imag` that the graph does not have (did you",
+        ),
     ],
 )
 def test_impossible_profile_is_explained(profile, what):

@@ -1,0 +1,163 @@
+"""Engines built by NVIDIA's real builder (TensorRT for RTX: no GPU needed), and what can go wrong there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repository_builder.build.stage import StageContext
+from repository_builder.console import silent
+from repository_builder.errors import CheckFailed, GraphError, StageFailed, TargetUnavailable
+from repository_builder.stages import engine
+from repository_builder.stages.engine_facts import EngineFacts, audit
+from tests.unit.stages.engine_graphs import UNKNOWN, mlp, profile, write
+
+TWO = [profile("small", 1, 4, 8), profile("large", 9, 32, 64)]
+EVERY_RTX = ["8.6", "8.9", "12.0"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_REPO_CACHE", str(tmp_path / "cache"))
+
+
+def context(tmp_path: Path, progress=silent, **params) -> StageContext:
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    defaults = {"package": "tensorrt_rtx", "profiles": TWO, "compute_capabilities": EVERY_RTX}
+    return StageContext(out, {"graph": tmp_path / "graph"}, {}, defaults | params, progress)
+
+
+def children() -> list[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
+def test_engine_with_two_profiles_for_three_architectures(tmp_path):
+    mlp(tmp_path / "graph")
+    heard = []
+    engine.run(context(tmp_path, lambda message, fraction=None: heard.append((message, fraction))))
+    facts = EngineFacts.read(tmp_path / "out" / engine.FACTS)
+    assert (tmp_path / "out" / engine.PLAN).stat().st_size == facts.raw["engine"]["bytes"] > 1000
+    assert [p.as_json() for p in facts.profiles] == TWO
+    assert facts.profiles_from in ("engine", "report")
+    assert facts.compute_capabilities == ("8.6", "8.9", "12.0")
+    assert (facts.package, facts.raw["builder"]["package"]) == ("tensorrt_rtx", "tensorrt_rtx")
+    assert [str(t) for t in facts.interface.inputs] == ["x: FP32[batch, 4]"]
+    assert facts.share("FP32") == 1.0
+    assert facts.raw["network"]["weights"] == {"FP32": 4 * 8 + 8 * 2}
+    fractions = [fraction for _, fraction in heard if fraction is not None]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] > 0.5
+    assert "[VERBOSE]" in (tmp_path / "out" / "engine.log").read_text()
+
+
+def test_half_precision_network_is_really_half(tmp_path):
+    mlp(tmp_path / "graph", half=True)
+    engine.run(context(tmp_path, precision="fp16"))
+    facts = EngineFacts.read(tmp_path / "out" / engine.FACTS)
+    assert facts.share("FP16") == 1.0
+    assert facts.raw["network"]["bytes"] == {"FP16": 2 * (4 * 8 + 8 * 2)}
+
+
+@pytest.mark.parametrize("sold_as", ["fp16", "bf16", "int8", "fp8"])
+def test_single_precision_engine_sold_as_something_else_is_refused(tmp_path, sold_as):
+    mlp(tmp_path / "graph")
+    with pytest.raises(CheckFailed, match=f"called {sold_as}, but is not {sold_as.upper()} inside") as caught:
+        engine.run(context(tmp_path, precision=sold_as))
+    assert "of 2 layers that do the arithmetic, 2 in FP32" in caught.value.problems[0].why
+
+
+def test_half_precision_engine_sold_as_single_is_refused(tmp_path):
+    mlp(tmp_path / "graph", half=True)
+    with pytest.raises(CheckFailed, match="not FP32 inside"):
+        engine.run(context(tmp_path, precision="fp32"))
+
+
+def test_operator_that_the_parser_does_not_take_is_named(tmp_path):
+    write(UNKNOWN, tmp_path / "graph" / "model.onnx")
+    with pytest.raises(GraphError) as caught:
+        engine.run(context(tmp_path, profiles=[profile("p", 1, 2, 4)]))
+    assert "Det" in caught.value.problems[0].what
+    assert caught.value.log is not None
+    assert caught.value.log.is_file()
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"profiles": [profile("bad", 8, 4, 2)]}, "profile"),
+        ({"compute_capabilities": ["9.0"]}, "has no compute capability SM90; it has"),
+        ({"flags": ["FP16"]}, "has no builder flag FP16"),
+        ({"hardware_compatibility": "AMPERE_PLUS"}, "name compute capabilities"),
+        ({"profiles": []}, "no optimization profile has been defined"),
+    ],
+)
+def test_what_the_builder_refuses_is_explained_with_its_log(tmp_path, params, words):
+    mlp(tmp_path / "graph")
+    with pytest.raises(StageFailed) as caught:
+        engine.run(context(tmp_path, **params))
+    problem = caught.value.problems[0]
+    assert words in problem.why
+    assert problem.fix
+    assert caught.value.log is not None
+    assert caught.value.log.is_file()
+
+
+def test_missing_package_says_what_to_install(tmp_path):
+    mlp(tmp_path / "graph")
+    with pytest.raises(TargetUnavailable, match="tensorrt_absent cannot be loaded"):
+        engine.run(context(tmp_path, package="tensorrt_absent"))
+
+
+def test_builder_that_dies_is_explained(tmp_path):
+    """What NVIDIA's parser does on some graphs, and what an out-of-memory killer does."""
+    mlp(tmp_path / "graph")
+
+    def kill(message, fraction=None):
+        if "reading" in message:
+            for pid in children():
+                os.kill(pid, signal.SIGABRT)
+
+    with pytest.raises(StageFailed) as caught:
+        engine.run(context(tmp_path, kill))
+    problem = caught.value.problems[0]
+    assert "ended the process while it was" in problem.what
+    assert "killed by SIGABRT" in problem.why
+
+
+def test_interrupt_ends_the_builder(tmp_path):
+    mlp(tmp_path / "graph")
+
+    def interrupt(message, fraction=None):
+        raise KeyboardInterrupt
+
+    before = set(children())
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(context(tmp_path, interrupt))
+    assert set(children()) <= before
+    assert not list((tmp_path / "out").glob("model.plan"))
+
+
+def test_pulled_leash_cancels_the_build(tmp_path):
+    """The worker stops by itself when its parent is gone: its standard input ends."""
+    mlp(tmp_path / "graph")
+    wanted = engine.request(tmp_path / "graph" / "model.onnx", tmp_path, context(tmp_path).params, [])
+    (tmp_path / "request.json").write_text(json.dumps(wanted))
+    command = [sys.executable, str(engine.WORKER), str(tmp_path / "request.json"), "1"]
+    worker = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    reports = [json.loads(line) for line in worker.stdout.splitlines() if line.startswith("{")]
+    assert worker.returncode == 1
+    assert reports[-1]["failed"] == "cancelled"
+    assert not (tmp_path / "model.plan").exists()
+
+
+def test_audit_of_a_network_without_heavy_layers_has_nothing_to_say():
+    facts = EngineFacts("tensorrt_rtx", "1", None, frozenset(), (), "builder", (), (), (), {})  # type: ignore[arg-type]
+    audit(facts, "fp16")
