@@ -1,0 +1,230 @@
+"""From a spec to a repository: `make_graph` and `assemble`. The one module that knows all stages and targets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repository_builder import __version__
+from repository_builder.build.run import Artifacts
+from repository_builder.build.stage import Recipe, Stage, content_digest
+from repository_builder.errors import Problem, RepositoryBuilderError
+from repository_builder.machine import Machine
+from repository_builder.repository import container, golden
+from repository_builder.repository.ensemble import Pipeline, ensemble
+from repository_builder.repository.manifest import FileEntry, Manifest, ModelEntry, PipelineEntry
+from repository_builder.repository.model_config import Queue, python_model
+from repository_builder.repository.python_model import deployed_files
+from repository_builder.repository.tree import VERSION_PLACEHOLDER, Content, TritonModel
+from repository_builder.spec.model import ModelSpec, Spec, triton_names
+from repository_builder.spec.processor import Processor
+from repository_builder.stages import export, golden as golden_stage, graph as graph_stage
+from repository_builder.stages.graph import GraphFacts
+from repository_builder.targets import Choice, Core, choose
+
+GRAPH_TOOLS = ("onnx", "onnxruntime")
+REFERENCE_TOOLS = ("onnxruntime", "numpy")
+PROCESSOR_TOOLS = {"image_decode": ("pillow",), "text_tokenize": ("tokenizers",)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of one public model, by role, and the target that was chosen."""
+
+    name: str
+    spec: ModelSpec
+    choice: Choice
+    stages: Mapping[str, Stage]
+
+
+@dataclass(frozen=True)
+class BuildGraph:
+    """What a spec means on a machine. Pure: nothing has run."""
+
+    plans: tuple[Plan, ...]
+    origin: str
+    """The spec, as the user named it."""
+    machine: Machine
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """Every stage by its full name."""
+        return {stage.name: stage for plan in self.plans for stage in plan.stages.values()}
+
+
+@dataclass(frozen=True)
+class ModelRepository:
+    """The finished repository as a value: every file, and the manifest."""
+
+    contents: Mapping[str, Content]
+    manifest: Manifest
+
+
+def make_graph(spec: Spec, machine: Machine, origin: str) -> BuildGraph:
+    """The stages that a spec needs on a machine; raises with every model that cannot be built there."""
+    plans, problems = [], []
+    kind: type[RepositoryBuilderError] | None = None
+    for name, model in spec.models.items():
+        try:
+            plans.append(_plan(name, model, machine))
+        except RepositoryBuilderError as error:
+            problems += list(error.problems)
+            kind = kind or type(error)
+    if kind:
+        raise kind.many(problems)
+    return BuildGraph(tuple(plans), origin, machine)
+
+
+def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
+    choice = choose(name, model, machine)
+    before, after = processors_of(model)
+    exported = export.stage(name, model.source.pytorch, machine) if model.source.pytorch else None
+    graph = graph_stage.stage(
+        name,
+        onnx_file=model.source.onnx,
+        export=exported,
+        max_batch_size=model.max_batch_size,
+        tools=machine.versions(*GRAPH_TOOLS),
+    )
+    tools = {p for processor in (before, after) if processor for p in PROCESSOR_TOOLS.get(processor.entry, ())}
+    recorded = golden_stage.stage(
+        name,
+        graph=graph,
+        before=before,
+        after=after,
+        spec=model.golden,
+        max_batch_size=choice.target.max_batch_size(model),
+        tools=machine.versions(*REFERENCE_TOOLS, *tools),
+    )
+    own = choice.target.stages(name, model, graph, recorded, machine)
+    return Plan(name, model, choice, ({"export": exported} if exported else {}) | {"graph": graph, "golden": recorded} | own)
+
+
+def processors_of(model: ModelSpec) -> tuple[Processor | None, Processor | None]:
+    """The pre- and the post-processor of a model."""
+    before, after = model.preprocess, model.postprocess
+    return (
+        getattr(before, before.chosen) if before else None,
+        getattr(after, after.chosen) if after else None,
+    )
+
+
+def assemble(graph: BuildGraph, artifacts: Artifacts) -> ModelRepository:
+    """The repository that finished stages make; reads small facts, copies nothing."""
+    contents: dict[str, Content] = {}
+    pipelines: dict[str, PipelineEntry] = {}
+    entries: dict[str, ModelEntry] = {}
+    needs: dict[str, str] = {}
+    requirements: set[str] = set()
+    for plan in graph.plans:
+        folders = {role: artifacts.of(stage) for role, stage in plan.stages.items()}
+        models, pipeline, core = _models(plan, folders)
+        needs |= core.container
+        requirements |= {p for processor in processors_of(plan.spec) if processor for p in processor.entry.split()}
+        for model in models:
+            files = {f"{model.name}/{path}": content for path, content in model.contents(_header(plan)).items()}
+            contents |= files
+            digests = {path.partition("/")[2]: digest(content) for path, content in files.items()}
+            entries[model.name] = ModelEntry(plan.name, model.public, plan.choice.target.NAME, digests)
+        pipelines[plan.name] = _pipeline_entry(plan, graph.origin, folders, pipeline, models[0], core)
+    files = {path: FileEntry(digest(content), _size(content)) for path, content in contents.items()}
+    manifest = Manifest(
+        generator=f"triton-repo {__version__}",
+        container=container.choose(needs).as_json(),
+        machine=graph.machine.as_json(),
+        pipelines=pipelines,
+        models=entries,
+        files=files,
+    )
+    return ModelRepository(contents, manifest)
+
+
+def _models(plan: Plan, folders: Mapping[str, Path]) -> tuple[list[TritonModel], Pipeline, Core]:
+    """The Triton models of one public model, the public one first."""
+    facts = GraphFacts.read(folders["graph"])
+    before, after = processors_of(plan.spec)
+    pipeline = golden_stage.pipeline_of(facts.interface, before, after)
+    recorded = {golden.FILENAME: folders["golden"] / golden.FILENAME}
+    names = triton_names(plan.name, plan.spec)
+    if len(names) == 1:
+        core = plan.choice.target.core(plan.name, plan.spec, folders)
+        return [TritonModel(core.config, {**core.files, **recorded}, public=True)], pipeline, core
+    core = plan.choice.target.core(f"{plan.name}_core", plan.spec, folders)
+    limit = core.config.message.max_batch_size
+    models = {"core": TritonModel(core.config, core.files)}
+    for role, processor in (("preprocess", before), ("postprocess", after)):
+        if processor:
+            models[role] = _python(plan, role, processor, facts, limit)
+    roles = {role: model.name for role, model in models.items()}
+    front = ensemble(plan.name, pipeline, roles, limit)
+    public = TritonModel(front, {f"{plan.spec.version}/{VERSION_PLACEHOLDER}": b"", **recorded}, public=True)
+    return [public, *models.values()], pipeline, core
+
+
+def _python(plan: Plan, role: str, processor: Processor, facts: GraphFacts, limit: int) -> TritonModel:
+    ports = processor.ports(facts.interface)
+    config = python_model(
+        f"{plan.name}_{role}",
+        golden_stage.interface_of(ports),
+        max_batch_size=limit,
+        count=getattr(plan.spec.instances, role),
+        parameters=processor.parameters(facts.interface),
+        queue=Queue(**plan.spec.batching.model_dump()),
+    )
+    files = deployed_files(processor.entry) | processor.files()
+    return TritonModel(config, {f"{plan.spec.version}/{name}": path for name, path in files.items()})
+
+
+def _pipeline_entry(
+    plan: Plan, origin: str, folders: Mapping[str, Path], pipeline: Pipeline, public: TritonModel, core: Core
+) -> PipelineEntry:
+    facts = GraphFacts.read(folders["graph"])
+    recipes: dict[str, Recipe] = {s.name: {"key": s.key, "recipe": s.recipe} for s in plan.stages.values()}
+    sources = {role: content_digest(path) for stage in plan.stages.values() for role, path in stage.sources.items()}
+    return PipelineEntry(
+        origin=origin,
+        target=plan.choice.target.NAME,
+        target_why=plan.choice.why,
+        spec=portable(plan.spec),
+        sources=sources,
+        stages=recipes,
+        interface=pipeline.public.as_json(),
+        batching={"max_batch_size": public.config.message.max_batch_size, "why": facts.why},
+        golden=golden.read(folders["golden"] / golden.FILENAME).origin,
+        notes=core.notes,
+    )
+
+
+def portable(spec: ModelSpec) -> dict[str, Any]:
+    """A model's spec as plain JSON, with the names of files instead of this machine's paths."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.name
+        if isinstance(value, dict):
+            return {key: strip(item) for key, item in value.items()}
+        return [strip(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    plain: dict[str, Any] = strip(spec.model_dump(exclude_none=True))
+    return plain
+
+
+def problems_of(error: RepositoryBuilderError) -> list[Problem]:
+    """The problems of an error, for collecting."""
+    return list(error.problems)
+
+
+def digest(content: Content) -> str:
+    """SHA-256 of a file to be written."""
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else content_digest(content)
+
+
+def _size(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _header(plan: Plan) -> str:
+    return f"Generated by triton-repo {__version__} for {plan.choice.target.NAME} ({plan.choice.why})."
