@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "build": "build a model repository from a spec or an ONNX file",
     "plan": "show what a build would run, what is cached, and why",
     "schema": "print the JSON schema of the spec, for editors",
+    "cache": "show or clean the cache of build stages",
     "completion": "print a shell completion script",
 }
 """Command → one line of help; the command's module in `commands` has the same name (`-` becomes `_`)."""

@@ -55,6 +55,18 @@ def progress(title: str, *, quiet: bool = False) -> Iterator[Progress]:
         yield _Lines(title)
 
 
+def live(title: str) -> Progress:
+    """Progress on one line that is overwritten: for tasks whose end is shown by other means. Silent on a pipe."""
+    if not sys.stderr.isatty():
+        return silent
+
+    def update(message: str, fraction: float | None = None) -> None:
+        share = "" if fraction is None else f" {fraction:4.0%}"
+        print(f"\r\033[K  {title:<40} {message}{share}", end="\r", file=sys.stderr, flush=True)
+
+    return update
+
+
 class _Lines:
     """Progress for logs: each message once."""
 

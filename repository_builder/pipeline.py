@@ -11,7 +11,7 @@ from typing import Any
 from repository_builder import __version__
 from repository_builder.build.run import Artifacts
 from repository_builder.build.stage import Recipe, Stage, content_digest
-from repository_builder.errors import Problem, RepositoryBuilderError
+from repository_builder.errors import RepositoryBuilderError
 from repository_builder.machine import Machine
 from repository_builder.repository import container, golden
 from repository_builder.repository.ensemble import Pipeline, ensemble
@@ -19,9 +19,10 @@ from repository_builder.repository.manifest import FileEntry, Manifest, ModelEnt
 from repository_builder.repository.model_config import Queue, python_model
 from repository_builder.repository.python_model import deployed_files
 from repository_builder.repository.tree import VERSION_PLACEHOLDER, Content, TritonModel
-from repository_builder.spec.model import ModelSpec, Spec, triton_names
+from repository_builder.spec.model import ModelSpec, PytorchSource, Spec, triton_names
 from repository_builder.spec.processor import Processor
-from repository_builder.stages import export, golden as golden_stage, graph as graph_stage
+from repository_builder.stages import golden as golden_stage
+from repository_builder.stages import graph as graph_stage
 from repository_builder.stages.graph import GraphFacts
 from repository_builder.targets import Choice, Core, choose
 
@@ -81,12 +82,13 @@ def make_graph(spec: Spec, machine: Machine, origin: str) -> BuildGraph:
 def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
     choice = choose(name, model, machine)
     before, after = processors_of(model)
-    exported = export.stage(name, model.source.pytorch, machine) if model.source.pytorch else None
+    exported = _export(name, model.source.pytorch, machine) if model.source.pytorch else None
     graph = graph_stage.stage(
         name,
         onnx_file=model.source.onnx,
         export=exported,
         max_batch_size=model.max_batch_size,
+        reads=choice.target.READS,
         tools=machine.versions(*GRAPH_TOOLS),
     )
     tools = {p for processor in (before, after) if processor for p in PROCESSOR_TOOLS.get(processor.entry, ())}
@@ -100,7 +102,21 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
         tools=machine.versions(*REFERENCE_TOOLS, *tools),
     )
     own = choice.target.stages(name, model, graph, recorded, machine)
-    return Plan(name, model, choice, ({"export": exported} if exported else {}) | {"graph": graph, "golden": recorded} | own)
+    return Plan(
+        name, model, choice, ({"export": exported} if exported else {}) | {"graph": graph, "golden": recorded} | own
+    )
+
+
+def _export(name: str, source: PytorchSource, machine: Machine) -> Stage:
+    from repository_builder.stages import export
+
+    return Stage(
+        name=f"{name}/export",
+        run=export.run,
+        params=source.model_dump(mode="json", exclude={"factory"}) | {"function": source.factory.function},
+        sources={"code": source.factory.file},
+        tools=machine.versions("torch", "onnx", "onnxscript"),
+    )
 
 
 def processors_of(model: ModelSpec) -> tuple[Processor | None, Processor | None]:
@@ -118,32 +134,43 @@ def assemble(graph: BuildGraph, artifacts: Artifacts) -> ModelRepository:
     pipelines: dict[str, PipelineEntry] = {}
     entries: dict[str, ModelEntry] = {}
     needs: dict[str, str] = {}
-    requirements: set[str] = set()
+    python_models: set[str] = set()
     for plan in graph.plans:
         folders = {role: artifacts.of(stage) for role, stage in plan.stages.items()}
-        models, pipeline, core = _models(plan, folders)
-        needs |= core.container
-        requirements |= {p for processor in processors_of(plan.spec) if processor for p in processor.entry.split()}
-        for model in models:
+        made = _models(plan, folders)
+        needs |= made.core.container
+        python_models |= {processor.entry for processor in processors_of(plan.spec) if processor}
+        for model in made.models:
             files = {f"{model.name}/{path}": content for path, content in model.contents(_header(plan)).items()}
             contents |= files
             digests = {path.partition("/")[2]: digest(content) for path, content in files.items()}
             entries[model.name] = ModelEntry(plan.name, model.public, plan.choice.target.NAME, digests)
-        pipelines[plan.name] = _pipeline_entry(plan, graph.origin, folders, pipeline, models[0], core)
-    files = {path: FileEntry(digest(content), _size(content)) for path, content in contents.items()}
+        pipelines[plan.name] = _pipeline_entry(plan, graph.origin, folders, made)
+    image = container.choose(needs)
+    contents |= container.root_files(image, python_models)
+    listed = {path: FileEntry(digest(content), _size(content)) for path, content in contents.items()}
     manifest = Manifest(
         generator=f"triton-repo {__version__}",
-        container=container.choose(needs).as_json(),
+        container=image.as_json(),
         machine=graph.machine.as_json(),
         pipelines=pipelines,
         models=entries,
-        files=files,
+        files=listed,
     )
     return ModelRepository(contents, manifest)
 
 
-def _models(plan: Plan, folders: Mapping[str, Path]) -> tuple[list[TritonModel], Pipeline, Core]:
-    """The Triton models of one public model, the public one first."""
+@dataclass(frozen=True)
+class _Made:
+    """What was made for one public model."""
+
+    models: list[TritonModel]
+    """The public one first."""
+    pipeline: Pipeline
+    core: Core
+
+
+def _models(plan: Plan, folders: Mapping[str, Path]) -> _Made:
     facts = GraphFacts.read(folders["graph"])
     before, after = processors_of(plan.spec)
     pipeline = golden_stage.pipeline_of(facts.interface, before, after)
@@ -151,7 +178,7 @@ def _models(plan: Plan, folders: Mapping[str, Path]) -> tuple[list[TritonModel],
     names = triton_names(plan.name, plan.spec)
     if len(names) == 1:
         core = plan.choice.target.core(plan.name, plan.spec, folders)
-        return [TritonModel(core.config, {**core.files, **recorded}, public=True)], pipeline, core
+        return _Made([TritonModel(core.config, {**core.files, **recorded}, public=True)], pipeline, core)
     core = plan.choice.target.core(f"{plan.name}_core", plan.spec, folders)
     limit = core.config.message.max_batch_size
     models = {"core": TritonModel(core.config, core.files)}
@@ -161,14 +188,13 @@ def _models(plan: Plan, folders: Mapping[str, Path]) -> tuple[list[TritonModel],
     roles = {role: model.name for role, model in models.items()}
     front = ensemble(plan.name, pipeline, roles, limit)
     public = TritonModel(front, {f"{plan.spec.version}/{VERSION_PLACEHOLDER}": b"", **recorded}, public=True)
-    return [public, *models.values()], pipeline, core
+    return _Made([public, *models.values()], pipeline, core)
 
 
 def _python(plan: Plan, role: str, processor: Processor, facts: GraphFacts, limit: int) -> TritonModel:
-    ports = processor.ports(facts.interface)
     config = python_model(
         f"{plan.name}_{role}",
-        golden_stage.interface_of(ports),
+        golden_stage.interface_of(processor, facts.interface),
         max_batch_size=limit,
         count=getattr(plan.spec.instances, role),
         parameters=processor.parameters(facts.interface),
@@ -178,9 +204,7 @@ def _python(plan: Plan, role: str, processor: Processor, facts: GraphFacts, limi
     return TritonModel(config, {f"{plan.spec.version}/{name}": path for name, path in files.items()})
 
 
-def _pipeline_entry(
-    plan: Plan, origin: str, folders: Mapping[str, Path], pipeline: Pipeline, public: TritonModel, core: Core
-) -> PipelineEntry:
+def _pipeline_entry(plan: Plan, origin: str, folders: Mapping[str, Path], made: _Made) -> PipelineEntry:
     facts = GraphFacts.read(folders["graph"])
     recipes: dict[str, Recipe] = {s.name: {"key": s.key, "recipe": s.recipe} for s in plan.stages.values()}
     sources = {role: content_digest(path) for stage in plan.stages.values() for role, path in stage.sources.items()}
@@ -191,10 +215,10 @@ def _pipeline_entry(
         spec=portable(plan.spec),
         sources=sources,
         stages=recipes,
-        interface=pipeline.public.as_json(),
-        batching={"max_batch_size": public.config.message.max_batch_size, "why": facts.why},
+        interface=made.pipeline.public.as_json(),
+        batching={"max_batch_size": made.models[0].config.message.max_batch_size, "why": facts.why},
         golden=golden.read(folders["golden"] / golden.FILENAME).origin,
-        notes=core.notes,
+        notes={**made.core.notes, **({"warnings": list(facts.warnings)} if facts.warnings else {})},
     )
 
 
@@ -210,11 +234,6 @@ def portable(spec: ModelSpec) -> dict[str, Any]:
 
     plain: dict[str, Any] = strip(spec.model_dump(exclude_none=True))
     return plain
-
-
-def problems_of(error: RepositoryBuilderError) -> list[Problem]:
-    """The problems of an error, for collecting."""
-    return list(error.problems)
 
 
 def digest(content: Content) -> str:

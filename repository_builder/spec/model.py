@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from repository_builder.spec.files import SpecFile
 from repository_builder.spec.processors import EmbeddingPool, ImageDecode, TextTokenize, TopK
@@ -75,10 +75,32 @@ class ExampleInput(SpecModel):
         return self
 
 
+FACTORY = r"^[^:]+\.py:[A-Za-z_]\w*$"
+
+
+class Factory(SpecModel):
+    """A function in a Python file; written `file.py:function`."""
+
+    file: SpecFile
+    """The Python file."""
+    function: str
+    """Takes no arguments and returns the module."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if not re.fullmatch(FACTORY, value):
+            raise ValueError("write `file.py:function`")
+        file, _, function = value.rpartition(":")
+        return {"file": file, "function": function}
+
+
 class PytorchSource(SpecModel):
     """A PyTorch module, exported to ONNX by the build."""
 
-    factory: Annotated[str, Field(pattern=r"^[^:]+\.py:[A-Za-z_]\w*$")]
+    factory: Annotated[Factory, WithJsonSchema({"type": "string", "pattern": FACTORY})]
     """`file.py:function`, relative to the spec; the function takes no arguments and returns the module."""
     inputs: dict[str, ExampleInput]
     """Inputs of `forward`, in order."""

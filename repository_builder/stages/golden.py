@@ -1,7 +1,8 @@
 """The stage `golden`: inputs of the public model and what the reference answers to them.
 
-The reference is the definition of correct: the pre-processor's own code, the FP32 graph in ONNX Runtime on the CPU, the post-processor's own code,
-one after the other in a child process. Whatever target is built and however it is served, it is compared with this.
+The reference is the definition of correct: the pre-processor's own code, the FP32 graph in ONNX Runtime on the CPU, the
+post-processor's own code, one after the other in a child process. Whatever target is built and however it is served, it
+is compared with this.
 """
 
 from __future__ import annotations
@@ -38,11 +39,18 @@ def stage(
     tools: Mapping[str, str],
 ) -> Stage:
     """The stage for one public model."""
-    params: dict[str, Any] = {"count": spec.count, "atol": spec.atol, "rtol": spec.rtol, "max_batch_size": max_batch_size}
+    params: dict[str, Any] = {
+        "count": spec.count,
+        "atol": spec.atol,
+        "rtol": spec.rtol,
+        "max_batch_size": max_batch_size,
+    }
     sources = {"inputs": spec.inputs} if spec.inputs else {}
     for role, processor in (("preprocess", before), ("postprocess", after)):
         more_params, more_sources = processors.describe(role, processor)
-        code = {f"{role}.code/{name}": path for name, path in deployed_files(processor.entry).items()} if processor else {}
+        code = (
+            {f"{role}.code/{name}": path for name, path in deployed_files(processor.entry).items()} if processor else {}
+        )
         params, sources = params | more_params, sources | more_sources | code
     return Stage(
         name=f"{model}/golden",
@@ -58,11 +66,13 @@ def stage(
 def run(context: StageContext) -> None:
     """Make the inputs, run the reference on them, write `golden.npz`."""
     facts = GraphFacts.read(context.inputs["graph"])
-    before, after = (processors.restore(role, context.params, context.sources) for role in ("preprocess", "postprocess"))
+    before, after = (
+        processors.restore(role, context.params, context.sources) for role in ("preprocess", "postprocess")
+    )
     pipeline = pipeline_of(facts.interface, before, after)
     limit = min(context.params["count"], context.params["max_batch_size"] or context.params["count"])
     context.progress("collecting samples")
-    found = samples.collect(pipeline.public, context.sources.get("inputs"), limit, batched=facts.batched)
+    found = samples.collect(pipeline.public, context.sources.get("inputs"), limit, facts)
     with tempfile.TemporaryDirectory(prefix="triton-repo-golden-") as work:
         steps = Path(work, "steps")
         for role, processor in (("preprocess", before), ("postprocess", after)):
@@ -72,7 +82,9 @@ def run(context: StageContext) -> None:
         job = {
             "model": str(context.inputs["graph"] / MODEL),
             "outputs": [tensor.name for tensor in pipeline.public.outputs],
-            "roles": {r: p.parameters(facts.interface) for r, p in (("preprocess", before), ("postprocess", after)) if p},
+            "roles": {
+                r: p.parameters(facts.interface) for r, p in (("preprocess", before), ("postprocess", after)) if p
+            },
         }
         context.progress("running the reference")
         outputs = _reference(job, Path(work), steps)
@@ -82,9 +94,13 @@ def run(context: StageContext) -> None:
 
 def pipeline_of(core: Interface, before: Processor | None, after: Processor | None) -> Pipeline:
     """The pipeline that these processors make with a core."""
-    ends = [processor.ports(core) if processor else None for processor in (before, after)]
-    first, last = (Interface(ports.inputs, ports.outputs) if ports else None for ports in ends)
-    return Pipeline(core, first, last)
+    return Pipeline(core, *(interface_of(processor, core) if processor else None for processor in (before, after)))
+
+
+def interface_of(processor: Processor, core: Interface) -> Interface:
+    """Inputs and outputs of a processor's Triton model."""
+    ports = processor.ports(core)
+    return Interface(ports.inputs, ports.outputs)
 
 
 def _deploy(processor: Processor, folder: Path) -> None:
@@ -120,5 +136,5 @@ def _reference(job: dict[str, Any], work: Path, steps: Path) -> Mapping[str, Any
 
 
 def _failure(problem: dict[str, str]) -> RepositoryBuilderError:
-    kind = SpecError if problem.pop("kind") == "spec" else StageFailed
-    return kind(problem.pop("what"), **problem)
+    kind = SpecError if problem["kind"] == "spec" else StageFailed
+    return kind(problem["what"], why=problem["why"], fix=problem["fix"])

@@ -1,7 +1,7 @@
 """Runs the reference of one public model. `python -m repository_builder.stages.golden_worker FOLDER`, as a child process.
 
-The folder holds `job.json` and `inputs.npz`; the pre- and post-processor lie in packages `preprocess` and `postprocess` on the Python path. Leaves
-`outputs.npz` and `answer.json`: an empty object, or what went wrong in words.
+The folder holds `job.json` and `inputs.npz`; the pre- and post-processor lie in packages `preprocess` and `postprocess` on
+the Python path. Leaves `outputs.npz` and `answer.json`: an empty object, or what went wrong in words.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from repository_builder.repository import golden
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The reference cannot be computed, for a reason that the user can mend."""
 
     def __init__(self, what: str, why: str, fix: str, kind: str = "stage") -> None:

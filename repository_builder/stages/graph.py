@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import mmap
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repository_builder.build.stage import Stage, StageContext
-from repository_builder.errors import GraphError
+from repository_builder.errors import GraphError, Problem
 from repository_builder.tensor import Interface, Tensor
 
 if TYPE_CHECKING:
     import onnx
 
-    from repository_builder.onnx_graph.batch import Batching
+    from repository_builder.onnx_graph.probe import Probe
 
 MODEL = "model.onnx"
 FACTS = "graph.json"
@@ -34,6 +34,10 @@ class GraphFacts:
     """Why the graph is batched or not, in one sentence."""
     opset: int
     ir_version: int
+    sizes: Mapping[str, int]
+    """Dynamic dimension → a size at which the graph ran."""
+    warnings: Sequence[str] = ()
+    """What running it showed: dimensions that are declared dynamic but are not."""
 
     @classmethod
     def read(cls, folder: Path) -> GraphFacts:
@@ -53,48 +57,87 @@ def stage(
     onnx_file: Path | None,
     export: Stage | None,
     max_batch_size: int | None,
+    reads: Mapping[str, Any],
     tools: Mapping[str, str],
 ) -> Stage:
-    """The stage for one model: the graph comes from a file or from an upstream stage that wrote `model.onnx`."""
+    """The stage for one model: the graph comes from a file or from an upstream stage that wrote `model.onnx`.
+
+    `reads` says what the target takes: the highest `opset` and `ir`, and by whose word (`by`).
+    """
     return Stage(
         name=f"{model}/graph",
         run=run,
-        params={"max_batch_size": max_batch_size},
+        params={"max_batch_size": max_batch_size, "reads": dict(reads)},
         sources=_sources(onnx_file) if onnx_file else {},
         needs={"export": export} if export else {},
         tools=tools,
-        modules=tuple(f"repository_builder.onnx_graph.{name}" for name in ("read", "batch", "probe")),
+        modules=tuple(
+            f"repository_builder.onnx_graph.{name}" for name in ("read", "batch", "probe", "structure", "external")
+        ),
     )
 
 
 def run(context: StageContext) -> None:
     """Validate, copy, and find out whether requests can be batched."""
-    from repository_builder.onnx_graph import batch, read
+    from repository_builder.onnx_graph import batch, probe, read
 
     source = context.sources["onnx"] if "onnx" in context.sources else context.inputs["export"] / MODEL
     context.progress(f"reading {source.name}")
     graph = read.load(source)
+    _refuse_newer(graph, source, context.params["reads"])
     interface = read.interface(graph)
     _copy(graph, source, context.out)
     wanted: int | None = context.params["max_batch_size"]
-    verdict = batch.batching(interface)
     if wanted != 0:
-        verdict.require(source.name)
-    if verdict.batched and wanted != 0:
-        context.progress("running it at two batch sizes")
-        verdict = _proven(context.out / MODEL, verdict)
-    if wanted and not verdict.batched:
+        batch.batching(interface).require(source.name)
+    context.progress("running it at several sizes")
+    found = probe.probe(context.out / MODEL)
+    if wanted and not found.batching.batched:
+        raise _cannot_batch(source, wanted, found)
+    batched = found.batching.batched and wanted != 0
+    dim = found.batching.dim
+    GraphFacts(
+        interface=_with_batch(interface, dim) if batched and dim else interface,
+        batched=batched,
+        why="the spec says max_batch_size: 0" if wanted == 0 else found.batching.why,
+        opset=opset_of(graph),
+        ir_version=graph.ir_version,
+        sizes=dict(found.sizes),
+        warnings=[problem.what + (f" ({problem.why})" if problem.why else "") for problem in found.problems],
+    ).write(context.out)
+
+
+def opset_of(graph: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that a graph uses."""
+    return int(next((entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx")), 1))
+
+
+def _refuse_newer(graph: onnx.ModelProto, source: Path, reads: Mapping[str, Any]) -> None:
+    """Refuse what the serving runtime cannot read, however new the ONNX Runtime of this machine may be."""
+    opset = opset_of(graph)
+    if opset > reads["opset"]:
         raise GraphError(
-            f"`{source.name}` cannot be served with max_batch_size {wanted}",
+            f"`{source.name}` uses opset {opset}, and the target reads up to {reads['opset']}",
             where=source,
-            why=verdict.why,
-            fix="export again with a dynamic first dimension, or leave `max_batch_size` out to serve without batching",
+            why=f"{reads['by']} refuses newer operators",
+            fix=f"export with opset {reads['opset']} or older (torch: `opset_version={reads['opset']}`), "
+            "or convert the file with onnx.version_converter",
         )
-    batched = verdict.batched and wanted != 0
-    why = verdict.why if wanted != 0 else "the spec says max_batch_size: 0"
-    named = _with_batch(interface, verdict.dim) if batched and verdict.dim else interface
-    opset = next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
-    GraphFacts(named, batched, why, opset, graph.ir_version).write(context.out)
+    if graph.ir_version > reads["ir"]:
+        raise GraphError(
+            f"`{source.name}` has IR version {graph.ir_version}, and the target reads up to {reads['ir']}",
+            where=source,
+            why=f"{reads['by']} refuses newer files",
+            fix=f"set `model.ir_version = {reads['ir']}` and save the file again",
+        )
+
+
+def _cannot_batch(source: Path, wanted: int, found: Probe) -> GraphError:
+    fix = "export again with a dynamic first dimension, or leave `max_batch_size` out to serve without batching"
+    first = Problem(
+        f"`{source.name}` cannot be served with max_batch_size {wanted}", str(source), found.batching.why, fix
+    )
+    return GraphError.many((first, *found.problems))
 
 
 def _sources(onnx_file: Path) -> dict[str, Path]:
@@ -128,12 +171,6 @@ def _copy(graph: onnx.ModelProto, source: Path, out: Path) -> None:
     for name in external.files(graph):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.parent / name, out / name)
-
-
-def _proven(file: Path, verdict: Batching) -> Batching:
-    from repository_builder.onnx_graph import probe
-
-    return probe.proven(file, verdict)
 
 
 def _with_batch(interface: Interface, dim: str) -> Interface:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repository_builder.errors import Problem, SpecError
+from repository_builder.stages.graph import GraphFacts
 from repository_builder.tensor import NUMPY_OF, Interface, Tensor
 
 SEED = 0
@@ -24,13 +25,13 @@ class Samples:
     origin: str
 
 
-def collect(public: Interface, source: Path | None, count: int, *, batched: bool) -> Samples:
+def collect(public: Interface, source: Path | None, count: int, facts: GraphFacts) -> Samples:
     """Inputs for the public model: as many items as there are and `count` allows (one request's worth if not batched)."""
     if source is None:
-        rows = count if batched else None
-        return Samples({t.name: _random(t, rows) for t in public.inputs}, f"random, seed {SEED}")
+        batch = {str(public.inputs[0].shape[0]): count} if facts.batched else {}
+        return Samples(_random(public, {**facts.sizes, **batch}), f"random, seed {SEED}")
     if source.suffix == ".npz":
-        return _from_npz(public, source, count, batched=batched)
+        return _from_npz(public, source, count, batched=facts.batched)
     texts = [t for t in public.inputs if t.dtype == "STRING"]
     if len(texts) != 1 or len(public.inputs) != 1:
         listed = ", ".join(f"`{t}`" for t in public.inputs)
@@ -97,7 +98,9 @@ def _mismatches(tensor: Tensor, arrays: Mapping[str, Any], source: Path) -> list
     )
     if not fits:
         why = f"the array's shape is {list(shape)}, the input is `{tensor}`"
-        return [Problem(f"golden.inputs does not fit `{tensor.name}`", where, why, "give the full shape, batch included")]
+        return [
+            Problem(f"golden.inputs does not fit `{tensor.name}`", where, why, "give the full shape, batch included")
+        ]
     return []
 
 
@@ -112,26 +115,26 @@ def _as_dtype(array: Any, tensor: Tensor) -> Any:
     return encoded
 
 
-def _random(tensor: Tensor, rows: int | None) -> Any:
-    """Values that most networks accept: standard normal floats, small integers, both booleans, tiny images as text."""
+def _random(public: Interface, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Arrays that most networks accept, and for STRING inputs small images or texts."""
+    from repository_builder.onnx_graph import samples
+
+    known = {**dict.fromkeys(samples.symbols(public), DYNAMIC_SIZE), **sizes}
+    arrays: dict[str, Any] = samples.generate(public, known, seed=SEED)
+    for tensor in public.inputs:
+        if tensor.dtype == "STRING":
+            arrays[tensor.name] = _random_strings(tensor, arrays[tensor.name].shape)
+    return arrays
+
+
+def _random_strings(tensor: Tensor, shape: tuple[int, ...]) -> Any:
     import numpy as np
 
     generator = np.random.default_rng(SEED)
-    shape = [dim if isinstance(dim, int) else DYNAMIC_SIZE for dim in tensor.shape]
-    if rows is not None:
-        shape[0] = rows
-    if tensor.dtype == "STRING":
-        size = int(np.prod(shape))
-        items = [_random_png(generator) if tensor.name == "image" else b"golden sample %d" % i for i in range(size)]
-        array = np.empty(size, object)
-        array[:] = items
-        return array.reshape(shape)
-    kind = NUMPY_OF[tensor.dtype]
-    if tensor.dtype == "BOOL":
-        return generator.integers(0, 2, shape).astype(kind)
-    if "INT" in tensor.dtype:
-        return generator.integers(0, 2, shape).astype(kind)  # ids of any table, masks, counts: 0 and 1 are valid for all
-    return generator.standard_normal(shape).astype(kind)
+    array = np.empty(shape, object)
+    for number, index in enumerate(np.ndindex(shape)):
+        array[index] = _random_png(generator) if tensor.name == "image" else b"golden sample %d" % number
+    return array
 
 
 def _random_png(generator: Any) -> bytes:

@@ -14,6 +14,8 @@ from repository_builder.stages.graph import GraphFacts, artifact_files
 from repository_builder.targets.protocol import Core
 
 NAME = "onnxruntime_onnx"
+READS = {"opset": 26, "ir": 13, "by": "ONNX Runtime 1.27 (Triton 26.07)"}
+"""Found by loading one-node graphs of rising opset and IR version into onnxruntime 1.27.0."""
 DEFAULT_MAX_BATCH_SIZE = 8
 
 
@@ -26,7 +28,9 @@ def max_batch_size(spec: ModelSpec) -> int:
     """What the spec says, else the largest batch of its profiles, else 8."""
     if spec.max_batch_size is not None:
         return spec.max_batch_size
-    return max((r.max[0] for profile in spec.profiles.values() for r in profile.values()), default=DEFAULT_MAX_BATCH_SIZE)
+    return max(
+        (r.max[0] for profile in spec.profiles.values() for r in profile.values()), default=DEFAULT_MAX_BATCH_SIZE
+    )
 
 
 def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Machine) -> dict[str, Stage]:  # noqa: ARG001

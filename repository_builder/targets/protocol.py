@@ -35,6 +35,11 @@ class Target(Protocol):
         """The target's name in the spec, which is Triton's platform string where there is one."""
         ...
 
+    @property
+    def READS(self) -> Mapping[str, Any]:  # noqa: N802
+        """What the target reads: the highest `opset` and `ir` version, and by whose word (`by`)."""
+        ...
+
     def missing(self, machine: Machine) -> list[str]:
         """Reasons in words why this target cannot be built on a machine; empty: it can."""
         ...

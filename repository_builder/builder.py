@@ -1,0 +1,162 @@
+"""The whole of a build, from the spec file to the repository on disk. What the commands `build` and `plan` stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from repository_builder.build import graph as build_graph
+from repository_builder.build.cache import Cache, clear_unfinished
+from repository_builder.build.graph import Step
+from repository_builder.build.run import Artifacts, Reporter, run
+from repository_builder.build.stage import content_digest
+from repository_builder.errors import GraphError, RepositoryError
+from repository_builder.machine import this_machine
+from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, make_graph
+from repository_builder.repository import lock, manifest, tree
+from repository_builder.repository.manifest import Manifest
+from repository_builder.resources import cache_folder
+from repository_builder.spec.load import load
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build did."""
+
+    repository: ModelRepository
+    models: tuple[str, ...]
+    """Public models of this build; the repository may hold more, of other specs."""
+    ran: tuple[str, ...]
+    """Stages that really ran."""
+    changed: bool
+    """Whether the repository had to be written."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The report of `build --json`."""
+        pipelines = self.repository.manifest.pipelines
+        return {
+            "changed": self.changed,
+            "stages_run": list(self.ran),
+            "models": {
+                name: {
+                    "target": pipelines[name].target,
+                    "target_why": pipelines[name].target_why,
+                    "batching": pipelines[name].batching,
+                    "interface": pipelines[name].interface,
+                    "keys": {stage: entry["key"] for stage, entry in pipelines[name].stages.items()},
+                    "notes": pipelines[name].notes,
+                }
+                for name in self.models
+            },
+            "container": self.repository.manifest.container,
+        }
+
+
+def stage_cache(warn: Callable[[str], None] = lambda _: None) -> Cache:
+    """The cache of stage results below the user's cache folder."""
+    return Cache(cache_folder() / "stages", warn)
+
+
+def plan(spec_file: Path, output: Path) -> tuple[BuildGraph, list[Step]]:
+    """The build graph of a spec and what running it would do."""
+    graph = make_graph(load(spec_file), this_machine(), str(spec_file))
+    before = manifest.read(output)
+    recipes = {
+        name: entry["recipe"]
+        for pipeline in (before.pipelines.values() if before else ())
+        for name, entry in pipeline.stages.items()
+    }
+    return graph, list(build_graph.explain(graph.stages, stage_cache(), recipes))
+
+
+def build(spec_file: Path, output: Path, reporter: Reporter, warn: Callable[[str], None]) -> Built:
+    """Build a spec into a repository. The old repository stays as it is until the new one is complete."""
+    graph = make_graph(load(spec_file), this_machine(), str(spec_file))
+    output = output.absolute()
+    with lock.building(output):
+        tree.refuse_foreign(output)
+        cache = stage_cache(warn)
+        clear_unfinished(cache.root)
+        artifacts = run(graph.stages, cache, reporter)
+        return _write(graph, artifacts, output, warn)
+
+
+def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, warn: Callable[[str], None]) -> Built:
+    made = assemble(graph, artifacts)
+    before = manifest.read(output)
+    merged = _merge(made, before, output, graph.origin) if before else made
+    names = tuple(plan.name for plan in graph.plans)
+    if before is not None and _same(before, merged.manifest) and _intact(before, output, warn):
+        return Built(ModelRepository(merged.contents, before), names, artifacts.ran, changed=False)
+    tree.write(merged.contents, merged.manifest, output, check=_no_check)
+    return Built(merged, names, artifacts.ran, changed=True)
+
+
+def _no_check(repository: Path) -> None:
+    del repository
+
+
+def _merge(made: ModelRepository, before: Manifest, output: Path, origin: str) -> ModelRepository:
+    """The new repository and those models of the old one that other specs made."""
+    new = made.manifest
+    kept = {
+        name: entry for name, entry in before.pipelines.items() if name not in new.pipelines and entry.origin != origin
+    }
+    models = {name: entry for name, entry in before.models.items() if entry.pipeline in kept}
+    for name in models.keys() & new.models.keys():
+        raise RepositoryError(
+            f"cannot build `{new.models[name].pipeline}` into {output}",
+            why=f"its model `{name}` would replace one of `{models[name].pipeline}`, which another spec made",
+            fix="rename the model in the spec, or build into another folder with `--output`",
+        )
+    files = {path: entry for path, entry in before.files.items() if path.partition("/")[0] in models}
+    contents = {**made.contents, **{path: output / path for path in files}}
+    merged = replace(
+        new, pipelines={**kept, **new.pipelines}, models={**models, **new.models}, files={**files, **new.files}
+    )
+    return ModelRepository(contents, merged)
+
+
+def _same(before: Manifest, after: Manifest) -> bool:
+    return before.to_json() == after.to_json()
+
+
+def _intact(expected: Manifest, output: Path, warn: Callable[[str], None]) -> bool:
+    """Whether the files on disk are those of the manifest; a changed one is named, for it is about to be replaced."""
+    intact = True
+    for path, entry in expected.files.items():
+        file = output / path
+        if not file.is_file():
+            intact = False
+        elif file.stat().st_size != entry.size or content_digest(file) != entry.sha256:
+            warn(f"warning: {file} was changed by hand; it is replaced (the old one stays in .{output.name}.previous)")
+            intact = False
+    return intact
+
+
+def infer_spec(file: Path, output: Path) -> tuple[Path, bool]:
+    """The spec inferred from an ONNX file, written beside the repository; an existing one is kept (False)."""
+    from repository_builder.onnx_graph import batch, read
+    from repository_builder.spec import infer
+
+    interface = read.interface(read.load(file))
+    verdict = batch.batching(interface)
+    verdict.require(file.name)
+    target = output.absolute().parent / f"{infer.model_name(file)}.deploy.yaml"
+    if target.exists():
+        return target, False
+    text = infer.spec_text(
+        file.absolute(), interface, batched=verdict.batched, why=verdict.why, relative_to=target.parent
+    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise GraphError(
+            f"cannot write the inferred spec {target}",
+            why=error.strerror or str(error),
+            fix="choose a folder that can be written with `--output`",
+        ) from error
+    return target, True
