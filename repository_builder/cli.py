@@ -16,6 +16,9 @@ COMMANDS: dict[str, str] = {
     "build": "build a model repository from a spec or an ONNX file",
     "plan": "show what a build would run, what is cached, and why",
     "schema": "print the JSON schema of the spec, for editors",
+    "serve": "serve a model repository with the embedded Triton until Ctrl-C",
+    "infer": "ask a model that is being served, and print its answer",
+    "verify": "replay the golden inputs through a server and compare with the reference",
     "cache": "show or clean the cache of build stages",
     "completion": "print a shell completion script",
 }
