@@ -1,0 +1,116 @@
+"""Calling a compiled operator through the C interface of `plugins_cuda/common/abi.h`, and reading its reference."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repository_builder.errors import SpecError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "int32": 3, "int64": 4}
+"""NumPy's name → the number of `trb::DataType`."""
+_MAX_RANK = 8
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = (("rank", ctypes.c_int32), ("dims", ctypes.c_int64 * _MAX_RANK))
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("type", ctypes.c_int32), ("shape", _Shape))
+
+
+class _Field(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("data", ctypes.c_void_p),
+        ("type", ctypes.c_int32),
+        ("length", ctypes.c_int32),
+    )
+
+
+class HostLibrary:
+    """An operator's arithmetic on the host: `library(inputs, attributes)` returns its outputs."""
+
+    def __init__(self, path: Path, outputs: int) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self._outputs = outputs
+        for name in ("trb_describe", "trb_run_host"):
+            getattr(self._library, name).restype = ctypes.c_char_p
+
+    def __call__(self, inputs: Sequence[NDArray[Any]], attributes: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
+        """The outputs for `inputs`; SpecError with the operator's own words where it refuses."""
+        import numpy as np
+
+        arrays = [np.ascontiguousarray(value).reshape(value.shape) for value in inputs]
+        fields, _alive = _fields(attributes)
+        given = (_Tensor * len(arrays))(*map(_tensor, arrays))
+        made = (_Tensor * self._outputs)()
+        _raise(self._library.trb_describe(fields, len(fields), given, len(arrays), made))
+        results = tuple(_empty(tensor) for tensor in made)
+        described = (_Tensor * self._outputs)(*map(_tensor, results))
+        _raise(self._library.trb_run_host(fields, len(fields), given, len(arrays), described, self._outputs))
+        return results
+
+
+def load_reference(folder: Path) -> Callable[..., tuple[NDArray[Any], ...]]:
+    """The function `reference` of the operator's `reference.py`, read by path: plugin folders are no packages."""
+    path = folder / "reference.py"
+    spec = importlib.util.spec_from_file_location(f"trb_reference_{folder.name}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise SpecError(f"plugin `{folder.name}` has no reference.py", where=folder, fix="write it: it defines correct")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function: Callable[..., tuple[NDArray[Any], ...]] = module.reference
+    return function
+
+
+def _raise(reason: bytes | None) -> None:
+    if reason is not None:
+        raise SpecError(reason.decode(errors="replace"), why="the operator refuses these tensors or attributes")
+
+
+def _tensor(array: NDArray[Any]) -> _Tensor:
+    if array.dtype.name not in TYPES:
+        raise SpecError(f"type {array.dtype.name} is not one of {', '.join(TYPES)}")
+    if array.ndim > _MAX_RANK:
+        raise SpecError(f"rank {array.ndim} is above {_MAX_RANK}")
+    shape = _Shape(array.ndim, (ctypes.c_int64 * _MAX_RANK)(*array.shape))
+    return _Tensor(array.ctypes.data, TYPES[array.dtype.name], shape)
+
+
+def _empty(tensor: _Tensor) -> NDArray[Any]:
+    import ml_dtypes
+    import numpy as np
+
+    name = {number: name for name, number in TYPES.items()}[tensor.type]
+    dtype = ml_dtypes.bfloat16 if name == "bfloat16" else np.dtype(name)
+    shape = tuple(tensor.shape.dims[: tensor.shape.rank])
+    poisoned = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, 0xA5, np.uint8)
+    return poisoned.view(dtype).reshape(shape)
+
+
+def _fields(attributes: Mapping[str, Any]) -> tuple[ctypes.Array[_Field], list[Any]]:
+    """Attributes as `trb::Field`s; the second value keeps their memory alive."""
+    alive: list[Any] = []
+    made = []
+    for name, value in attributes.items():
+        number, data, length = _field_data(value)
+        alive.append(data)
+        made.append(_Field(name.encode(), ctypes.cast(data, ctypes.c_void_p), number, length))
+    return (_Field * len(made))(*made), alive
+
+
+def _field_data(value: Any) -> tuple[int, Any, int]:
+    if isinstance(value, str):
+        return 6, ctypes.create_string_buffer(value.encode()), len(value.encode())
+    if isinstance(value, float):
+        return 1, (ctypes.c_float * 1)(value), 1
+    numbers = [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)]
+    return 10, (ctypes.c_int64 * max(len(numbers), 1))(*numbers), len(numbers)

@@ -1,0 +1,138 @@
+"""The proof of an operator on the CPU: its reference, its arithmetic compiled for the host, the standard's own data."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from repository_builder.errors import SpecError
+from repository_builder.plugins.binding import bind, call_attributes
+from repository_builder.plugins.compile import compile_host
+from repository_builder.plugins.library import TYPES, HostLibrary, load_reference
+from repository_builder.plugins.operators import Operator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TOLERANCE = {"float32": 2e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
+"""Largest accepted error, relative to the larger of 1 and the magnitude: two roundings of the type; integers: none."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs and attributes for one call, and the outputs that the standard prescribes, if it does."""
+
+    name: str
+    inputs: Sequence[NDArray[Any] | None]
+    attributes: Mapping[str, Any]
+    expected: Sequence[NDArray[Any]] | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one case."""
+
+    case: str
+    problem: str
+    """Empty: the compiled arithmetic, the reference and (if given) the standard agree."""
+
+
+def own_cases(operator: Operator) -> list[Case]:
+    """The cases of the operator's `cases.py`: edges and random data, from a fixed seed."""
+    import numpy as np
+
+    path = operator.folder / "cases.py"
+    spec = importlib.util.spec_from_file_location(f"trb_cases_{operator.key}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise SpecError(f"plugin `{operator.key}` has no cases.py", where=operator.folder, fix="write `cases(rng)`")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [Case(*case) for case in module.cases(np.random.default_rng(20261120))]
+
+
+def standard_cases(operator: Operator) -> Iterator[Case]:
+    """The ONNX standard's own node tests of this operator, for the types that plugins have."""
+    from onnx.backend.test.case.node import collect_testcases
+    from onnx.helper import get_attribute_value
+
+    if operator.domain:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # onnx makes infinities for the tests of other operators
+        tests = collect_testcases(operator.operator)
+    for test in tests:
+        nodes = test.model.graph.node
+        if len(nodes) != 1 or nodes[0].op_type != operator.operator:
+            continue
+        attributes = {a.name: get_attribute_value(a) for a in nodes[0].attribute}
+        for given, expected in test.data_sets:
+            values = iter(given)
+            inputs = [next(values) if name else None for name in nodes[0].input]
+            kept, made = bind(operator, attributes, inputs, test.name)
+            if all(value is None or value.dtype.name in TYPES for value in kept):
+                yield Case(test.name, kept, made, expected, test.rtol)
+
+
+def check(operator: Operator, cases: Sequence[Case]) -> list[Outcome]:
+    """Runs every case through the reference and through the arithmetic compiled for the host."""
+    reference = load_reference(operator.folder)
+    compiled = HostLibrary(compile_host(operator), len(operator.outputs))
+    return [Outcome(case.name, _compare(operator, reference, compiled, case)) for case in cases]
+
+
+def reference_op(operator: Operator) -> type:
+    """The operator for `onnx.reference.ReferenceEvaluator(model, new_ops=[reference_op(operator)])`."""
+    from onnx.reference.op_run import OpRun
+
+    reference = load_reference(operator.folder)
+
+    def run(self: Any, *inputs: NDArray[Any] | None, **attributes: Any) -> tuple[NDArray[Any], ...]:  # noqa: ARG001
+        given = {name: value for name, value in attributes.items() if value is not None}
+        kept, made = bind(operator, given, inputs)
+        return reference(*kept, **made)
+
+    return type(operator.operator, (OpRun,), {"op_domain": operator.domain, "_run": run})
+
+
+def _compare(operator: Operator, reference: Callable[..., Any], compiled: HostLibrary, case: Case) -> str:
+    right = reference(*case.inputs, **case.attributes)
+    present = [value for value in case.inputs if value is not None]
+    got = compiled(present, call_attributes(operator, case.inputs, case.attributes))
+    problem = _differences("the reference", got, right, case.tolerance)
+    if not problem and case.expected is not None:
+        problem = _differences("the standard", right, case.expected, case.tolerance)
+    return problem
+
+
+def _differences(what: str, got: Sequence[NDArray[Any]], right: Sequence[NDArray[Any]], tolerance: float | None) -> str:
+    if len(got) != len(right):
+        return f"{len(got)} outputs, {what} gives {len(right)}"
+    for index, (mine, theirs) in enumerate(zip(got, right, strict=True)):
+        if problem := _difference(mine, theirs, tolerance):
+            return f"output {index} differs from {what}: {problem}"
+    return ""
+
+
+def _difference(got: NDArray[Any], right: NDArray[Any], tolerance: float | None) -> str:
+    import numpy as np
+
+    if got.dtype != right.dtype or got.shape != right.shape:
+        return f"{got.dtype}{list(got.shape)} instead of {right.dtype}{list(right.shape)}"
+    if got.dtype.kind in "iu":
+        wrong = int(np.count_nonzero(got != right))
+        return f"{wrong} of {got.size} numbers" if wrong else ""
+    allowed = max(tolerance or 0.0, TOLERANCE[got.dtype.name])
+    a, b = got.astype(np.float64), right.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.where(same, 0.0, np.abs(a - b) / np.maximum(1.0, np.abs(b)))
+    error = np.where(np.isnan(error), np.inf, error)
+    worst = float(error.max(initial=0.0))
+    if worst <= allowed:
+        return ""
+    place = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
+    return f"error {worst:.3g} (allowed {allowed:.3g}) at {place}: {got[place]} instead of {right[place]}"
