@@ -57,7 +57,7 @@ class Stage:
         return {
             "stage": self.name.rpartition("/")[2],
             "code": _code_digest((self.run.__module__, *self.modules)),
-            "params": _plain(self.params),
+            "params": _plain(dict(self.params)),
             "sources": {role: content_digest(path) for role, path in sorted(self.sources.items())},
             "needs": {role: stage.key for role, stage in sorted(self.needs.items())},
             "tools": dict(sorted(self.tools.items())),

@@ -205,7 +205,7 @@ class ModelSpec(SpecModel):
     """One public model: its network, how it is built, and what surrounds it."""
 
     source: Source
-    """Where the network comes from."""
+    """Where the network comes from: an ONNX file or a PyTorch module."""
     target: Literal["auto", "tensorrt_plan", "tensorrt_rtx", "onnxruntime_onnx"] = "auto"
     """What is built. `auto`: TensorRT where a GPU and the package are found, else ONNX Runtime; the choice is shown."""
     max_batch_size: Annotated[int, Field(ge=0)] | None = None
@@ -217,11 +217,11 @@ class ModelSpec(SpecModel):
     postprocess: Postprocess | None = None
     """What happens after the network."""
     batching: Batching = Batching()
-    """Triton's dynamic batcher."""
+    """How requests are joined into batches and queued."""
     instances: Instances = Instances()
-    """How many copies run."""
+    """How many copies run, and where."""
     golden: GoldenSpec = GoldenSpec()
-    """Recorded inputs and reference outputs."""
+    """What is recorded for `triton-repo verify`."""
     version: Annotated[int, Field(ge=1)] = 1
     """Triton's version number of what is built."""
 

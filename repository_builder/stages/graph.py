@@ -88,10 +88,13 @@ def run(context: StageContext) -> None:
     interface = read.interface(graph)
     _copy(graph, source, context.out)
     wanted: int | None = context.params["max_batch_size"]
+    declared = batch.batching(interface)
     if wanted != 0:
-        batch.batching(interface).require(source.name)
+        declared.require(source.name)
     context.progress("running it at several sizes")
     found = probe.probe(context.out / MODEL)
+    if wanted != 0 and declared.batched and not found.batching.batched:
+        found.require()  # a graph that only claims to be dynamic would fail request by request
     if wanted and not found.batching.batched:
         raise _cannot_batch(source, wanted, found)
     batched = found.batching.batched and wanted != 0
