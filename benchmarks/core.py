@@ -1,7 +1,7 @@
 """Speed and memory of the core: `python benchmarks/core.py [--runs 5]`. Prints a table with ratios; asserts nothing.
 
-Every figure stands beside a baseline that is measured in the same run, in turn with it: `python -c pass` for the start of the tool, an import of what a
-command cannot do without for the others, and ONNX Runtime loading the same file for memory.
+Every figure stands beside a baseline that is measured in the same run, in turn with it: `python -c pass` for the start of
+the tool, an import of what a command cannot do without for the others, and ONNX Runtime loading the same file for memory.
 """
 
 from __future__ import annotations
