@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from repository_builder.spec.files import SpecFile
+from repository_builder.spec.precision import Precision, TensorrtOptions
 from repository_builder.spec.processors import EmbeddingPool, ImageDecode, TextTokenize, TopK
 
 TARGET_NAMES = ("auto", "tensorrt_plan", "tensorrt_rtx", "onnxruntime_onnx")
@@ -212,6 +213,10 @@ class ModelSpec(SpecModel):
     """Largest batch; 0: no batching. Default: the largest batch of the profiles, else 8 (0 for a fixed-batch graph)."""
     profiles: dict[str, Profile] = {}
     """Optimization profiles by name: for each input its smallest, best and largest full shape."""
+    precision: Precision = Precision()
+    """Precision of the network, behind an accuracy gate."""
+    tensorrt: TensorrtOptions = TensorrtOptions()
+    """How engines are built and served."""
     preprocess: Preprocess | None = None
     """What happens before the network."""
     postprocess: Postprocess | None = None

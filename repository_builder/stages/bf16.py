@@ -1,7 +1,7 @@
 """BF16 graphs on a CPU: the same rounding, computed in FP32, because ONNX Runtime has no BF16 kernels there.
 
-Every BF16 tensor becomes an FP32 tensor that holds BF16 values: after each node that made one stand two casts, to BF16 and back.
-Products are summed in FP32, as tensor cores do.
+Every BF16 tensor becomes an FP32 tensor that holds BF16 values: after each node that made one stand two casts, to
+BF16 and back. Products are summed in FP32, as tensor cores do.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def run(context: StageContext) -> None:
         steps = Path(work, "steps")
         for role, processor in (("preprocess", before), ("postprocess", after)):
             if processor:
-                _deploy(processor, steps / role)
+                deploy(processor, steps / role)
         golden.write(golden.Golden(found.arrays, {}, found.origin), Path(work, "inputs.npz"))
         job = {
             "model": str(context.inputs["graph"] / MODEL),
@@ -87,7 +87,7 @@ def run(context: StageContext) -> None:
             },
         }
         context.progress("running the reference")
-        outputs = _reference(job, Path(work), steps)
+        outputs = reference(job, Path(work), steps)
     tolerance = {"atol": context.params["atol"], "rtol": context.params["rtol"]}
     golden.write(golden.Golden(found.arrays, outputs, found.origin, **tolerance), context.out / golden.FILENAME)
 
@@ -103,13 +103,15 @@ def interface_of(processor: Processor, core: Interface) -> Interface:
     return Interface(ports.inputs, ports.outputs)
 
 
-def _deploy(processor: Processor, folder: Path) -> None:
+def deploy(processor: Processor, folder: Path) -> None:
+    """Put a processor's files where the worker imports them from."""
     folder.mkdir(parents=True)
     for name, source in (deployed_files(processor.entry) | processor.files()).items():
         (folder / name).write_bytes(source.read_bytes())
 
 
-def _reference(job: dict[str, Any], work: Path, steps: Path) -> Mapping[str, Any]:
+def reference(job: dict[str, Any], work: Path, steps: Path) -> Mapping[str, Any]:
+    """Run the worker on a job; `work` holds `inputs.npz`."""
     (work / "job.json").write_text(json.dumps(job))
     paths = [str(steps), *([os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else [])]
     process = subprocess.run(

@@ -1,7 +1,8 @@
 """Runs the reference of one public model. `python -m repository_builder.stages.golden_worker FOLDER`, as a child process.
 
-The folder holds `job.json` and `inputs.npz`; the pre- and post-processor lie in packages `preprocess` and `postprocess` on
-the Python path. Leaves `outputs.npz` and `answer.json`: an empty object, or what went wrong in words.
+Without a model in the job, only the pre-processor runs. The folder holds `job.json` and `inputs.npz`; the pre- and
+post-processor lie in packages `preprocess` and `postprocess` on the Python path. Leaves `outputs.npz` and
+`answer.json`: an empty object, or what went wrong in words.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def main(folder: Path) -> int:
 def _reference(job: dict[str, Any], tensors: dict[str, Any]) -> dict[str, Any]:
     public_inputs = dict(tensors)
     tensors = public_inputs | _process("preprocess", job, public_inputs)
+    if not job["model"]:
+        return {name: tensors[name] for name in job["outputs"]}
     tensors |= _core(job["model"], tensors)
     tensors |= _process("postprocess", job, tensors)
     return {name: tensors[name] for name in job["outputs"]}

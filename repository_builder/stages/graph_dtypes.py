@@ -43,7 +43,7 @@ def _computes_in(node: Any, types: dict[str, int], producer: dict[str, Any]) -> 
     if all(quantized):
         return str(quantized[0])
     kind = types.get(node.output[0]) or types.get(node.input[0]) or 0
-    name = onnx.TensorProto.DataType.Name(kind)  # type: ignore[arg-type]
+    name = str(onnx.TensorProto.DataType.Name(kind))
     return {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64"}.get(name, name)
 
 

@@ -1,8 +1,9 @@
 """Lowers the precision of ONNX graphs with nvidia-modelopt, on request: `python precision_worker.py REPORT_FD`.
 
-A program, not a module of ours: it runs in the environment of `precision_environment` and imports nothing of this package. It
-stays alive for many requests, since importing the tools takes seconds. A request is one JSON line on standard input, its
-answer one JSON line on REPORT_FD: `{"done": true}` or `{"failed": why}`.
+A program, not a module of ours: it runs in the environment of `precision_environment` and imports nothing of this
+package. It stays alive for many requests, since importing the tools takes seconds. A request is one JSON line on standard
+input, its answer the line `{"done": true}` on REPORT_FD. A conversion that fails ends the process with a traceback in the
+log: the tools may be in any state then, and the next request gets a fresh process.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,10 @@ def main(report_fd: str) -> int:
     """Answer requests until standard input ends."""
     with os.fdopen(int(report_fd), "w", buffering=1) as report:
         for line in sys.stdin:
-            report.write(json.dumps(_answer(json.loads(line))) + "\n")
+            request = json.loads(line)
+            LOWER[request["precision"]](request)
+            report.write(json.dumps({"done": True}) + "\n")
     return 0
-
-
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """A failure of the tools is an answer, whatever its type: they raise everything, and the next request may succeed."""
-    try:
-        LOWER[request["precision"]](request)
-    except Exception as error:  # noqa: BLE001  (a boundary between processes: the whole text goes to the log)
-        traceback.print_exc()
-        return {"failed": f"{type(error).__name__}: {error}"}
-    return {"done": True}
 
 
 def _float(request: dict[str, Any]) -> None:
