@@ -64,8 +64,10 @@ def run(options: argparse.Namespace) -> int:
         Client(url, timeout_s=options.timeout) as client,
     ):
         answers = list(_answers(client, options))
-    show = _print_json if options.json else _show
-    show(options.model, answers)
+    if options.json:
+        _print_json(options.model, answers)
+        return ServerError.exit_code if any(isinstance(answer, ServerError) for _, answer in answers) else 0
+    _show(answers)
     problems = [
         Problem(f"{sample.label}: {problem.what}", problem.where, problem.why, problem.fix)
         for sample, answer in answers
@@ -134,7 +136,7 @@ def _as_json(array: Array) -> dict[str, Any]:
     return {"dtype": dtype, "shape": list(array.shape), "data": _plain(array.tolist())}
 
 
-def _show(model: str, answers: Sequence[Answer]) -> None:  # noqa: ARG001  (the same call as _print_json)
+def _show(answers: Sequence[Answer]) -> None:
     good = [(sample.label, answer) for sample, answer in answers if not isinstance(answer, ServerError)]
     if not good:
         return

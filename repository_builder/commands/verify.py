@@ -46,11 +46,11 @@ def run(options: argparse.Namespace) -> int:
         _server(options, progress) as url,
     ):
         results = verify(url, options.repository, options.model, progress=progress)
+    failures = [_problem(result) for result in results if not result.passed]
     if options.json:
         console.print_json({"verifications": [result.as_json() for result in results]})
-    else:
-        _show(results)
-    failures = [_problem(result) for result in results if not result.passed]
+        return CheckFailed.exit_code if failures else 0
+    _show(results)
     if failures:
         raise CheckFailed.many(failures)
     return 0
@@ -90,7 +90,7 @@ def _show(results: list[Verification]) -> None:
 def _measures(comparison: Comparison) -> tuple[str, str, str]:
     distance = "" if comparison.max_abs is None else f"{comparison.max_abs:.2e}"
     cosine = "" if comparison.cosine is None else f"{comparison.cosine:.7f}"
-    return distance, cosine, "equal" if comparison.equal else f"DIFFERS: {comparison.why}"
+    return distance, cosine, "equal" if comparison.equal else "DIFFERS"
 
 
 def _problem(result: Verification) -> Problem:

@@ -167,6 +167,7 @@ class Client:
             )
         if "unknown model" in message or "is not found" in message:
             return self._unknown_model(what, model, message)
+        message = "\n".join(line for line in message.splitlines() if line.strip())
         return ServerError(f"cannot {what}", where=self.url, why=message, fix="see the server's log for more")
 
     def _unknown_model(self, what: str, model: str, message: str) -> ServerError:

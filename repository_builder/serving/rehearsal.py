@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from repository_builder.errors import RepositoryError
-
 CONFIG = "config.pbtxt"
 ANNOUNCEMENT = (
     "REHEARSAL: models made for a GPU run their FP32 ONNX graphs on the CPU; speed and precision are not production's"
@@ -39,18 +37,11 @@ def mount(repository: Path, copy: Path, announce: Callable[[str], None]) -> Path
 
 def for_cpu(text: str, source: Path) -> tuple[str, list[str]]:
     """The config as a CPU can serve it, and what was changed, in words. An unchanged config keeps its text."""
-    from google.protobuf import text_format
+    from repository_builder.repository import pbtxt
 
-    from repository_builder.repository.proto import new_config
-
-    try:
-        config = text_format.Parse(text, new_config())
-    except text_format.ParseError as error:
-        raise RepositoryError(
-            "cannot read config.pbtxt", where=source, why=str(error), fix="correct the file"
-        ) from None
+    config = pbtxt.parse(text, str(source)).config
     changes = [*_groups(config), *_optimization(config)]
-    return (text_format.MessageToString(config), changes) if changes else (text, [])
+    return (pbtxt.emit(config), changes) if changes else (text, [])
 
 
 def _groups(config: Any) -> list[str]:
