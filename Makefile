@@ -2,8 +2,10 @@
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
+TORCH  := 2.13.0
+MINILM := 0.1.0
 
-.PHONY: help install install-dev demo check test lint docs benchmarks clean
+.PHONY: help install install-dev demo check test lint docs benchmarks clean lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,3 +49,10 @@ benchmarks: install-dev  ## speed and memory, as ratios in one run
 
 clean:  ## remove the environment and build results
 	rm -rf $(VENV) build dist
+
+lock:  ## pin the newest versions that pyproject.toml allows, into both lock files
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet ".[text]"
+	build/lock/bin/pip freeze --exclude triton-repo-builder > requirements.lock
+	build/lock/bin/pip install --quiet --constraint requirements.lock torch==$(TORCH) ".[text,pytorch,dev]"
+	build/lock/bin/pip freeze --exclude triton-repo-builder | grep -vxFf requirements.lock | sed 's/+cpu$$//' > requirements-dev.lock
