@@ -40,8 +40,16 @@ def for_cpu(text: str, source: Path) -> tuple[str, list[str]]:
     from repository_builder.repository import pbtxt
 
     config = pbtxt.parse(text, str(source)).config
-    changes = [*_groups(config), *_optimization(config)]
+    changes = [*_backend(config), *_groups(config), *_optimization(config)]
     return (pbtxt.emit(config), changes) if changes else (text, [])
+
+
+def _backend(config: Any) -> list[str]:
+    """One backend stands in for both TensorRT packages: engines of either are not used."""
+    if config.backend != "tensorrt_rtx":
+        return []
+    config.backend = "tensorrt"
+    return ["backend: tensorrt_rtx → tensorrt, the stand-in of a rehearsal"]
 
 
 def _groups(config: Any) -> list[str]:

@@ -48,9 +48,9 @@ class Profile:
         return all(name in shapes and bounds.holds(shapes[name]) for name, bounds in self.shapes.items())
 
     def batch(self, which: str) -> int:
-        """The batch at `min`, `opt` or `max`: the first dimension, over which all inputs agree."""
+        """The batch at `min`, `opt` or `max`: the first dimension, over which all inputs agree; 1 for scalars."""
         sizes: Iterable[Shape] = (getattr(bounds, which) for bounds in self.shapes.values())
-        return min(shape[0] for shape in sizes)
+        return min((shape[0] for shape in sizes if shape), default=1)
 
     def corner(self, which: str) -> dict[str, Shape]:
         """Full shapes of all inputs at `min`, `opt` or `max`."""

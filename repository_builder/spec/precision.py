@@ -75,7 +75,7 @@ class TensorrtOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     compute_capabilities: tuple[Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")], ...] = ()
-    """GPU architectures of a `tensorrt_rtx` engine, e.g. `["8.6", "8.9", "12.0"]`; default: every one it can build for."""
+    """GPU architectures of a `tensorrt_rtx` engine; default: 8.6, 8.9 and 12.0 (RTX 30, 40 and 50)."""
     bounds: dict[str, tuple[int, int, int]] = {}
     """Smallest, usual and largest size of dynamic dimensions, by name, for profiles that are inferred."""
     workspace_mib: Annotated[int, Field(ge=1)] | None = None
@@ -88,6 +88,8 @@ class TensorrtOptions(BaseModel):
     """A plan that newer TensorRT releases can load. It carries code that the server then runs."""
     cuda_graphs: bool = False
     """Capture CUDA graphs at min, opt and max of each profile; only where every other dimension is fixed."""
+    rehearsal: bool = True
+    """Put the FP32 graph beside the plan, so that `serve --rehearse` works on a machine without a GPU."""
     warmup: bool = True
     """One warm-up request per profile before the model is ready."""
     context_memory: Literal["STATIC", "ON_PROFILE_CHANGE"] = "STATIC"

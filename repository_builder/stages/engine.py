@@ -17,26 +17,69 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from repository_builder.build.stage import StageContext
+from repository_builder.build.stage import Stage, StageContext
 from repository_builder.console import Progress
 from repository_builder.errors import GraphError, Problem, RepositoryBuilderError, StageFailed, TargetUnavailable
 from repository_builder.resources import cache_folder
+from repository_builder.stages import profiles
 from repository_builder.stages.engine_facts import FACTS, PLAN, EngineFacts, audit
+from repository_builder.stages.graph import GraphFacts
 
+SHAPES = ("repository_builder.shapes.coverage", "repository_builder.shapes.profile")
 WORKER = Path(__file__).with_name("engine_worker.py")
 GRACE_SECONDS = 10.0
 """How long a cancelled builder may take to notice; NVIDIA's builder asks its progress monitor between steps."""
 
 
+def stage(
+    model: str,
+    *,
+    package: str,
+    precision: str | None,
+    needs: Mapping[str, Stage],
+    params: Mapping[str, Any],
+    sources: Mapping[str, Path],
+    tools: Mapping[str, str],
+) -> Stage:
+    """The stage for one model. Role `graph` of `needs` has the FP32 graph, role `precision` the lowered one, if any.
+
+    `params` are those of `request`, and of `profiles.describe`. Without `precision`, what `precision.json` says counts.
+    """
+    own = ("engine_worker", "engine_facts", "profiles")
+    return Stage(
+        name=f"{model}/engine",
+        run=run,
+        params={"package": package, "precision": precision, **params},
+        sources=sources,
+        needs=needs,
+        tools=tools,
+        modules=tuple(f"repository_builder.stages.{name}" for name in own) + SHAPES,
+    )
+
+
 def run(context: StageContext) -> None:
-    """Build the engine from the graph of role `graph`; parameters as in `request`."""
+    """Resolve the profiles, build the engine, and refuse one that is not what was asked for."""
+    facts = GraphFacts.read(context.inputs["graph"])
+    wanted_profiles, origin = profiles.resolve(context.params, facts, context.sources)
     plugins = [str(path) for role, path in sorted(context.sources.items()) if role.startswith("plugin")]
-    onnx_file = context.inputs["graph"] / "model.onnx"
-    wanted = request(onnx_file, context.out, context.params, plugins)
-    log = build(wanted, context.progress)
+    onnx_file = context.inputs.get("precision", context.inputs["graph"]) / "model.onnx"
+    params = {**context.params, "profiles": [profile.as_json() for profile in wanted_profiles]}
+    log = build(request(onnx_file, context.out, params, plugins), context.progress)
     shutil.move(log, context.out / "engine.log")
-    facts = EngineFacts.read(context.out / FACTS)
-    audit(facts, str(context.params.get("precision", "fp32")), where=str(onnx_file))
+    engine = EngineFacts.read(context.out / FACTS)
+    precision = _precision(context)
+    audit(engine, precision, where=str(onnx_file))
+    told = {"precision": precision, "profiles_origin": origin}
+    (context.out / FACTS).write_text(json.dumps({**engine.raw, **told}, indent=1), encoding="utf-8")
+
+
+def _precision(context: StageContext) -> str:
+    """What the engine is sold as: the parameter, else what the precision stage chose, else FP32."""
+    if context.params.get("precision"):
+        return str(context.params["precision"])
+    if "precision" in context.inputs:
+        return str(json.loads((context.inputs["precision"] / "precision.json").read_text())["chosen"])
+    return "fp32"
 
 
 def request(onnx_file: Path, out: Path, params: Mapping[str, Any], plugins: list[str]) -> dict[str, Any]:

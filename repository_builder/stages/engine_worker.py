@@ -175,6 +175,10 @@ def _add_profiles(builder: Any, network: Any, config: Any, profiles: list[dict[s
     for wanted in profiles:
         profile = builder.create_optimization_profile()
         for tensor in inputs:
+            if tensor.is_shape_tensor:
+                raise Failure(
+                    "profile", f"input {tensor.name} is a shape tensor: profiles of its values are not supported"
+                )
             bounds = wanted["shapes"][tensor.name]
             profile.set_shape(tensor.name, bounds["min"], bounds["opt"], bounds["max"])
         if config.add_optimization_profile(profile) < 0:

@@ -17,7 +17,7 @@ from typing import Any
 
 from repository_builder.build.stage import Stage, StageContext
 from repository_builder.errors import CheckFailed, Problem
-from repository_builder.stages import calibration, precision_environment
+from repository_builder.stages import calibration, precision_environment, profiles
 from repository_builder.stages.accuracy import Gate, Score, make_gate
 from repository_builder.stages.graph import FACTS as GRAPH_FACTS
 from repository_builder.stages.graph import MODEL, GraphFacts
@@ -32,18 +32,26 @@ MAX_TRIALS = 40
 """Conversions that a search for spoiling layers may cost."""
 
 
-def stage(model: str, *, graph: Stage, samples: Stage, params: Mapping[str, Any], metric_file: Path | None) -> Stage:
-    """The stage for one model; `params` are those of `run`."""
+def stage(model: str, *, graph: Stage, samples: Stage, params: Mapping[str, Any], sources: Mapping[str, Path]) -> Stage:
+    """The stage for one model; `params` are those of `run`, `sources` the files that they need (role `metric`: a metric)."""
     return Stage(
         name=f"{model}/precision",
         run=run,
         params=params,
-        sources={"metric": metric_file} if metric_file else {},
+        sources=sources,
         needs={"graph": graph, "samples": samples},
         tools=precision_environment.versions(),
         modules=tuple(
             f"repository_builder.stages.{name}"
-            for name in ("accuracy", "bf16", "graph_dtypes", "precision_gate", "precision_search", "precision_worker")
+            for name in (
+                "accuracy",
+                "bf16",
+                "graph_dtypes",
+                "precision_gate",
+                "precision_search",
+                "precision_worker",
+                "profiles",
+            )
         ),
     )
 
@@ -91,7 +99,7 @@ class _Work:
 
 def run(context: StageContext) -> None:
     """Try the precisions `levels` in order; parameters: levels, metric, threshold, output, method, rescue, max_kept,
-    batches.
+    and those of `profiles`.
     """
     facts = GraphFacts.read(context.inputs["graph"])
     gate = make_gate(
@@ -115,7 +123,8 @@ def run(context: StageContext) -> None:
 def _start(context: StageContext, facts: GraphFacts, gate: Gate, tool: PrecisionTool, scratch: Path) -> _Work:
     original = context.inputs["graph"] / MODEL
     batches, known = calibration.read(context.inputs["samples"])
-    corners = {where: int(size) for where, size in context.params["batches"].items()} if facts.batched else {}
+    wanted, _ = profiles.resolve(context.params, facts, context.sources)
+    corners = profiles.corners(wanted) if facts.batched else {}
     context.progress("precision: running the FP32 reference")
     comparison = Comparison.start(original, batches, gate, corners, known["labels"])
     external = any(p.name not in (MODEL, GRAPH_FACTS) for p in original.parent.rglob("*") if p.is_file())

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from repository_builder.errors import TargetUnavailable
 from repository_builder.machine import Machine
 from repository_builder.spec.model import ModelSpec
-from repository_builder.targets import onnxruntime_onnx
+from repository_builder.targets import onnxruntime_onnx, tensorrt_plan, tensorrt_rtx
 from repository_builder.targets.protocol import Core, Target
 
 __all__ = ["PREFERENCE", "TARGETS", "Choice", "Core", "Target", "choose"]
 
-TARGETS: dict[str, Target] = {target.NAME: target for target in (onnxruntime_onnx,)}
+TARGETS: dict[str, Target] = {target.NAME: target for target in (tensorrt_plan, tensorrt_rtx, onnxruntime_onnx)}
 PREFERENCE = ("tensorrt_plan", "onnxruntime_onnx")
 """What `auto` takes: the first that is not missing anything."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from repository_builder.build.stage import Stage
+from repository_builder.errors import TargetUnavailable
 from repository_builder.machine import Machine
 from repository_builder.repository.model_config import Config, Queue, add_batching, model_config
 from repository_builder.repository.proto import messages
@@ -34,7 +35,14 @@ def max_batch_size(spec: ModelSpec) -> int:
 
 
 def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Machine) -> dict[str, Stage]:  # noqa: ARG001
-    """Nothing is built: the validated graph is the artifact."""
+    """Nothing is built: the validated graph is the artifact. A lowered precision is refused, not ignored."""
+    if spec.precision.lowers:
+        raise TargetUnavailable(
+            f"cannot build `{name}` for {NAME} in another precision than its own",
+            where=f"models.{name}.precision",
+            why="this target serves the graph as it is",
+            fix="choose target tensorrt_rtx or tensorrt_plan, or remove `precision`",
+        )
     return {}
 
 

@@ -8,6 +8,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from repository_builder.onnx_graph import read
+from repository_builder.onnx_graph.batch import batching
+from repository_builder.stages.graph import GraphFacts
+
 HEADER = '<ir_version: 10, opset_import: ["" : 18]>'
 
 MLP = f"""{HEADER}
@@ -37,6 +41,8 @@ def write(text: str, path: Path, *, dtype: type = np.float32, seed: int = 0, **s
         weights = random.standard_normal(shape).astype(dtype)
         model.graph.initializer.append(numpy_helper.from_array(weights, name))
     onnx.save(model, path)
+    interface = read.interface(model)
+    GraphFacts(interface, batching(interface).batched, "by name", 18, 10, {}).write(path.parent)
     return path
 
 

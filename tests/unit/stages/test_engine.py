@@ -13,7 +13,7 @@ import pytest
 
 from repository_builder.build.stage import StageContext
 from repository_builder.console import silent
-from repository_builder.errors import CheckFailed, GraphError, StageFailed, TargetUnavailable
+from repository_builder.errors import CheckFailed, GraphError, SpecError, StageFailed, TargetUnavailable
 from repository_builder.stages import engine
 from repository_builder.stages.engine_facts import EngineFacts, audit
 from tests.unit.stages.engine_graphs import UNKNOWN, mlp, profile, write
@@ -31,6 +31,7 @@ def context(tmp_path: Path, progress=silent, **params) -> StageContext:
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
     defaults = {"package": "tensorrt_rtx", "profiles": TWO, "compute_capabilities": EVERY_RTX}
+    defaults |= {"bounds": {}, "max_batch_size": None}
     return StageContext(out, {"graph": tmp_path / "graph"}, {}, defaults | params, progress)
 
 
@@ -100,14 +101,40 @@ def test_operator_that_the_parser_does_not_take_is_named(tmp_path):
     ],
 )
 def test_what_the_builder_refuses_is_explained_with_its_log(tmp_path, params, words):
+    """Asked directly, without our own checks before it."""
     mlp(tmp_path / "graph")
+    wanted = context(tmp_path, **params)
     with pytest.raises(StageFailed) as caught:
-        engine.run(context(tmp_path, **params))
+        engine.build(engine.request(tmp_path / "graph" / "model.onnx", wanted.out, wanted.params, []), silent)
     problem = caught.value.problems[0]
     assert words in problem.why
     assert problem.fix
     assert caught.value.log is not None
     assert caught.value.log.is_file()
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"profiles": [profile("bad", 8, 4, 2)]}, "min ≤ opt ≤ max does not hold"),
+        ({"profiles": [profile("a", 1, 4, 8), profile("b", 8, 16, 32)]}, r"overlap at x \[8, 4\]"),
+        ({"profiles": [profile("a", 1, 4, 8), profile("b", 10, 16, 32)]}, r"no optimization profile fits x \[9, 4\]"),
+        ({"max_batch_size": 128}, r"no optimization profile fits x \[65, 4\]"),
+        ({"max_batch_size": 8}, "profile `large` begins above max_batch_size"),
+    ],
+)
+def test_profiles_that_cannot_serve_are_refused_before_anything_is_built(tmp_path, params, words):
+    mlp(tmp_path / "graph")
+    with pytest.raises(SpecError, match=words):
+        engine.run(context(tmp_path, **params))
+
+
+def test_absent_profiles_are_inferred_and_that_is_recorded(tmp_path):
+    mlp(tmp_path / "graph")
+    engine.run(context(tmp_path, profiles=[], max_batch_size=16))
+    facts = EngineFacts.read(tmp_path / "out" / engine.FACTS)
+    assert [p.as_json() for p in facts.profiles] == [profile("default", 1, 8, 16)]
+    assert facts.raw["profiles_origin"] == "inferred: no profiles in the spec"
 
 
 def test_missing_package_says_what_to_install(tmp_path):

@@ -17,13 +17,20 @@ from tests.unit.stages.precision_graphs import WIDTH, network, prepared, samples
 pytestmark = pytest.mark.slow
 
 
+def profile(name, low, opt, high):
+    return {"name": name, "shapes": {"x": {"min": [low, WIDTH], "opt": [opt, WIDTH], "max": [high, WIDTH]}}}
+
+
+PROFILES = [profile("small", 1, 4, 4), profile("large", 5, 24, 24)]
+
+
 def lowered(tmp_path, levels, onnx_file=None, source=None, *, labels=None, metric_file=None, **params):
     """Run the stage; its report and the graph that it made."""
     onnx_file = onnx_file or network(tmp_path / "m")
     folders = prepared(tmp_path, onnx_file, source or samples(tmp_path / "s.npz"), labels=labels)
     defaults = {
         "levels": levels, "metric": "cosine", "threshold": None, "output": None, "method": "entropy",
-        "rescue": True, "max_kept": 2, "batches": {"small.min": 1, "small.max": 4, "large.max": 24},
+        "rescue": True, "max_kept": 2, "profiles": PROFILES, "bounds": {}, "max_batch_size": None,
     }  # fmt: skip
     out = tmp_path / "out"
     out.mkdir()
@@ -39,7 +46,8 @@ def test_every_precision_passes_and_is_real(tmp_path, level):
     assert graph_dtypes.share(model, level) >= 0.5
     assert [t.type.tensor_type.elem_type for t in (*model.graph.input, *model.graph.output)] == [1, 1]
     places = [score["at"] for score in report["trials"][0]["scores"]]
-    assert places == ["all 48 samples", "small.min (batch 1)", "small.max (batch 4)", "large.max (batch 24)"]
+    corners = ["small.min (batch 1)", "small.opt (batch 4)", "large.min (batch 5)", "large.opt (batch 24)"]
+    assert places == ["all 48 samples", *corners]
     assert report["samples"] == "48 samples of s.npz"
 
 

@@ -1,0 +1,117 @@
+"""What the TensorRT targets share before the engine exists: precision, calibration samples, and the engine's stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from repository_builder.build.stage import Stage
+from repository_builder.errors import SpecError
+from repository_builder.machine import Machine
+from repository_builder.spec.model import ModelSpec
+from repository_builder.spec.precision import Precision
+from repository_builder.spec.processor import Processor
+from repository_builder.stages import calibration, engine, precision, processors, profiles
+
+READS = {"opset": 24, "ir": 13, "by": "the ONNX parser of TensorRT 11.1"}
+"""Documented: opset 9 to 24. The precision tools read IR version 13 (tried)."""
+DEFAULT_MAX_BATCH_SIZE = 32
+"""Largest batch of the profile that is inferred."""
+
+
+def max_batch_size(spec: ModelSpec) -> int:
+    """What the spec says, else the largest batch of its profiles, else that of the inferred profile."""
+    if spec.max_batch_size is not None:
+        return spec.max_batch_size
+    sizes = (min(bounds.max[0] for bounds in profile.values()) for profile in spec.profiles.values() if profile)
+    return max(sizes, default=DEFAULT_MAX_BATCH_SIZE)
+
+
+def stages(
+    name: str, spec: ModelSpec, graph: Stage, machine: Machine, *, package: str, params: Mapping[str, Any]
+) -> dict[str, Stage]:
+    """Role → stage: `samples` and `precision` where a precision below FP32 is wanted, and `engine`."""
+    described, sources = _described(spec)
+    made = _precision(name, spec, graph, machine) if spec.precision.lowers else {}
+    lowered = {"precision": made["precision"]} if made else {}
+    options = spec.tensorrt
+    built = {
+        **described,
+        "workspace_mib": options.workspace_mib,
+        "optimization_level": options.optimization_level,
+        "flags": ["VERSION_COMPATIBLE"] if options.version_compatible else [],
+        **params,
+    }
+    plugins = {f"plugin.{index}": path for index, path in enumerate(options.plugins)}
+    made["engine"] = engine.stage(
+        name,
+        package=package,
+        precision=None if lowered else "fp32",
+        needs={"graph": graph, **lowered},
+        params=built,
+        sources={**sources, **plugins},
+        tools=machine.versions(package.replace("_", "-")),
+    )
+    return made
+
+
+def _described(spec: ModelSpec) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What profiles are resolved from: the spec's, and what the pre-processor can send."""
+    params, sources = processors.describe("preprocess", _before(spec))
+    return profiles.describe(spec) | params, sources
+
+
+def _before(spec: ModelSpec) -> Processor | None:
+    return getattr(spec.preprocess, spec.preprocess.chosen) if spec.preprocess else None
+
+
+def _precision(name: str, spec: ModelSpec, graph: Stage, machine: Machine) -> dict[str, Stage]:
+    wanted = spec.precision
+    described, sources = _described(spec)
+    samples = calibration.stage(
+        name,
+        graph=graph,
+        before=_before(spec),
+        source=_samples(name, spec),
+        count=wanted.count,
+        labels=wanted.labels,
+        tools=machine.versions("onnxruntime", "numpy", "pillow", "tokenizers"),
+    )
+    params = _gate(wanted) | described
+    files = {**sources, **_metric_file(wanted)}
+    return {
+        "samples": samples,
+        "precision": precision.stage(name, graph=graph, samples=samples, params=params, sources=files),
+    }
+
+
+def _gate(wanted: Precision) -> dict[str, Any]:
+    return {
+        "levels": list(wanted.levels),
+        "metric": wanted.metric,
+        "threshold": wanted.needed,
+        "output": wanted.output,
+        "method": wanted.method,
+        "rescue": wanted.rescue,
+        "max_kept": wanted.max_kept,
+    }
+
+
+def _samples(name: str, spec: ModelSpec) -> Path:
+    """The user's samples: calibration data, else golden inputs; random ones prove nothing about accuracy."""
+    if isinstance(spec.precision.calibration, Path):
+        return spec.precision.calibration
+    if spec.golden.inputs is None:
+        raise SpecError(
+            f"`{name}` has no real samples on which a lowered precision could be judged",
+            where=f"models.{name}.precision",
+            why="neither `precision.calibration` nor `golden.inputs` names any, and random inputs prove nothing",
+            fix="add `calibration: folder/` (images, texts or arrays), or name `golden: {inputs: …}`",
+        )
+    return spec.golden.inputs
+
+
+def _metric_file(wanted: Precision) -> dict[str, Path]:
+    file = wanted.metric.rpartition(":")[0]
+    return {"metric": Path(file)} if file.endswith(".py") else {}
