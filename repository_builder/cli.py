@@ -82,7 +82,7 @@ def _module(command: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (mod
 
 
 def _report(error: RepositoryBuilderError, *, as_json: bool) -> None:
-    print(error, file=sys.stderr)
+    print(error, *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
     if as_json:
         print(json.dumps({"errors": [problem.as_json() for problem in error.problems]}, indent=2))
 

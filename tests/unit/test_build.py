@@ -228,13 +228,9 @@ def test_a_folder_that_is_not_ours_is_refused_before_any_work(tmp_path: Path, cl
 def test_sigkill_at_any_moment_leaves_a_whole_repository(tmp_path: Path, cli: Cli) -> None:
     cli("build", spec(tmp_path, **FULL))
     repository = tmp_path / "model_repository"
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     for moment in range(8):
         _with_new_labels(tmp_path, moment)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "repository_builder", "build", "deploy.yaml"],
-            cwd=tmp_path, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        process = _start_build(tmp_path)
         time.sleep(0.15 * moment)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -249,13 +245,43 @@ def test_sigkill_at_any_moment_leaves_a_whole_repository(tmp_path: Path, cli: Cl
     assert not (tmp_path / ".model_repository.building").exists()
 
 
+def _start_build(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "repository_builder", "build", "deploy.yaml"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
 def _with_new_labels(folder: Path, number: int) -> None:
     (folder / "labels.txt").write_text("\n".join(f"digit {number}-{n}" for n in range(10)))
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/usr/bin/setpriv").exists(), reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_explained(tmp_path: Path, cli: Cli) -> None:
+    refused(cli("build", spec(tmp_path), "-o", "/proc/nowhere/repo"), 8, "cannot build into")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_no_permission_to_write_is_explained(tmp_path: Path, cli: Cli) -> None:
     file = spec(tmp_path)
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o555)
-    refused(cli("build", file, "-o", "/proc/nowhere/repo"), 8, "cannot build into")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    refused(cli("build", file, "-o", "closed/repo"), 8, "cannot build into", "who may write there")
+
+
+def test_a_failed_stage_names_what_was_not_run(tmp_path: Path, cli: Cli) -> None:
+    answer = cli("build", spec(tmp_path, graphs.BAKED_BATCH))
+    assert "not run therefore: digits/golden" in answer.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [0.3, 0.8])
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, cli: Cli, moment: float) -> None:
+    spec(tmp_path, **FULL)
+    process = _start_build(tmp_path)
+    time.sleep(moment)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() in (0, 130, -signal.SIGINT)  # CPython itself ends so when an `exec` was interrupted
+    left = {p.name for p in tmp_path.iterdir()} & {"model_repository", ".model_repository.building"}
+    assert left == ({"model_repository"} if process.returncode == 0 else set())
