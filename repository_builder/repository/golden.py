@@ -49,7 +49,7 @@ def read(path: Path) -> Golden:
     """Read a golden file."""
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         head = json.loads(stored["header"].tobytes())
         sides: dict[str, dict[str, Any]] = {"inputs": {}, "outputs": {}}
         for key in stored.files:

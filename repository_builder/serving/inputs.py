@@ -104,10 +104,11 @@ def _arrays(path: Path, metadata: Metadata) -> dict[str, Any]:
             if isinstance(value, dict):
                 return value
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         else:
-            value = np.load(path, allow_pickle=False)
+            with path.open("rb") as file:
+                value = np.load(file, allow_pickle=False)
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise SpecError("cannot read the input file", where=path, why=str(error)) from None
     if len(names) != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from repository_builder.errors import ServerError
@@ -59,14 +60,19 @@ def _problem(port: int) -> str | None:
 def owner(port: int) -> str:
     """Process that listens on the port, as `1234 (nginx)`; empty where it cannot be found (another user's, say)."""
     inodes = {inode for table in ("tcp", "tcp6") for inode in _listeners(Path("/proc/net", table), port)}
+    wanted = {f"socket:[{inode}]" for inode in inodes}
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {str(link.readlink()) for link in (process / "fd").iterdir()}
-        except OSError:
-            continue
-        if links & {f"socket:[{inode}]" for inode in inodes}:
-            return f"{process.name} ({(process / 'comm').read_text().strip()})"
+        with suppress(OSError):  # another user's, or gone meanwhile
+            if any(_target(link) in wanted for link in (process / "fd").iterdir()):
+                return f"{process.name} ({(process / 'comm').read_text().strip()})"
     return ""
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
 
 
 def _listeners(table: Path, port: int) -> list[str]:

@@ -55,9 +55,9 @@ class SupervisedProcess:
             start_new_session=True,
             pass_fds=tuple(task.keep_open),
         )
+        self._code: int | None = None
         self._send(task.as_json())
         self.pid = self._started(task)
-        self._code: int | None = None
 
     def _send(self, line: str) -> None:
         assert self._supervisor.stdin is not None  # noqa: S101  (PIPE was asked for)
@@ -93,10 +93,9 @@ class SupervisedProcess:
 
     def stop(self) -> None:
         """End the process: gently, then by force; returns when it is gone and cleaned up after."""
-        for pipe in (self._supervisor.stdin,):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        if self._supervisor.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._supervisor.stdin.close()
         try:
             self.wait(self._stop_timeout_s + 10)
         except TimeoutError:

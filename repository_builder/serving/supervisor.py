@@ -3,7 +3,8 @@
 Started by `process.py` with a JSON task on standard input. As long as that pipe stays open the server runs; when it
 closes (on purpose, or since the owner died by whatever signal) the server gets SIGTERM, after a while SIGKILL with
 everything in its process group, and what it left in /dev/shm and in temporary folders is removed. Says on standard
-output `started PID` and `exited CODE`. If this program itself is killed, the kernel sends SIGTERM to the server.
+output `started PID` and `exited CODE`, or `failed REASON`. If this program itself is killed, the kernel sends SIGTERM
+to the server.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: os.dup2(os.open(os.devnull, os.O_RDONLY), 0))
     task = json.loads(_first_line())
     try:
-        code = _run(task)
+        said = f"exited {_run(task)}"
+    except OSError as error:
+        said = f"failed {error}"
     finally:
         _clean(task)
-    _say(f"exited {code}")
+    _say(said)
     return 0
 
 

@@ -157,10 +157,11 @@ def compare(tensor: str, reference: Array, actual: Array, atol: float, rtol: flo
         wrong = _as_bytes(reference) != _as_bytes(actual)
         return _result(tensor, reference, actual, np.asarray(wrong), np.asarray(wrong, np.float64))
     expected, got = reference.astype(np.float64), actual.astype(np.float64)
+    same = (expected == got) | (np.isnan(expected) & np.isnan(got))
     with np.errstate(invalid="ignore"):
-        distance = np.where(expected == got, 0.0, np.abs(got - expected))
-        distance = np.where(np.isnan(expected) & np.isnan(got), 0.0, distance)
-        wrong = ~(distance <= atol + rtol * np.abs(expected)) | (np.isinf(expected) & (expected != got))
+        distance = np.where(same, 0.0, np.abs(got - expected))
+        close = np.isfinite(expected) & (distance <= atol + rtol * np.abs(expected))
+    wrong = ~(same | close)
     finite = distance[np.isfinite(distance)]
     largest = float(finite.max(initial=0.0))
     return _result(tensor, reference, actual, wrong, distance, max_abs=largest, cosine=_cosine(expected, got))
