@@ -108,13 +108,14 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
 
 
 def _export(name: str, source: PytorchSource, machine: Machine) -> Stage:
-    from repository_builder.stages import export  # type: ignore[attr-defined]  # remove when stages/export.py is there
+    from repository_builder.stages import export
 
     return Stage(
         name=f"{name}/export",
         run=export.run,
         params=source.model_dump(mode="json", exclude={"factory"}) | {"function": source.factory.function},
         sources={"code": source.factory.file},
+        modules=("repository_builder.stages.export_worker",),
         tools=machine.versions("torch", "onnx", "onnxscript"),
     )
 
