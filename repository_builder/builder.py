@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,11 @@ class Built:
         }
 
 
+def origin(spec_file: Path, output: Path) -> str:
+    """How the manifest calls a spec: its path seen from the repository, the same wherever both lie."""
+    return Path(os.path.relpath(spec_file.absolute(), output.absolute())).as_posix()
+
+
 def stage_cache(warn: Callable[[str], None] = lambda _: None) -> Cache:
     """The cache of stage results below the user's cache folder."""
     return Cache(cache_folder() / "stages", warn)
@@ -61,7 +67,7 @@ def stage_cache(warn: Callable[[str], None] = lambda _: None) -> Cache:
 
 def plan(spec_file: Path, output: Path) -> tuple[BuildGraph, list[Step]]:
     """The build graph of a spec and what running it would do."""
-    graph = make_graph(load(spec_file), this_machine(), str(spec_file))
+    graph = make_graph(load(spec_file), this_machine(), origin(spec_file, output))
     before = manifest.read(output)
     recipes = {
         name: entry["recipe"]
@@ -73,8 +79,8 @@ def plan(spec_file: Path, output: Path) -> tuple[BuildGraph, list[Step]]:
 
 def build(spec_file: Path, output: Path, reporter: Reporter, warn: Callable[[str], None]) -> Built:
     """Build a spec into a repository. The old repository stays as it is until the new one is complete."""
-    graph = make_graph(load(spec_file), this_machine(), str(spec_file))
     output = output.absolute()
+    graph = make_graph(load(spec_file), this_machine(), origin(spec_file, output))
     with lock.building(output):
         tree.refuse_foreign(output)
         cache = stage_cache(warn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class BuildGraph:
 
     plans: tuple[Plan, ...]
     origin: str
-    """The spec, as the user named it."""
+    """The spec, as the manifest calls it."""
     machine: Machine
 
     @property
@@ -207,13 +208,15 @@ def _python(plan: Plan, role: str, processor: Processor, facts: GraphFacts, limi
 
 def _pipeline_entry(plan: Plan, origin: str, folders: Mapping[str, Path], made: _Made) -> PipelineEntry:
     facts = GraphFacts.read(folders["graph"])
+    spec = portable(plan.spec)
     recipes: dict[str, Recipe] = {s.name: {"key": s.key, "recipe": s.recipe} for s in plan.stages.values()}
     sources = {role: content_digest(path) for stage in plan.stages.values() for role, path in stage.sources.items()}
     return PipelineEntry(
         origin=origin,
         target=plan.choice.target.NAME,
         target_why=plan.choice.why,
-        spec=portable(plan.spec),
+        spec=spec,
+        spec_sha256=hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest(),
         sources=sources,
         stages=recipes,
         interface=made.pipeline.public.as_json(),

@@ -41,11 +41,13 @@ class PipelineEntry:
     """One public model: everything that went into it."""
 
     origin: str
-    """The spec file, as the user named it."""
+    """The spec file, seen from the repository."""
     target: str
     target_why: str
     spec: Mapping[str, Any]
-    """This model's part of the spec, complete with defaults."""
+    """This model's part of the spec, complete with defaults; files by name."""
+    spec_sha256: str
+    """Of that part, as canonical JSON."""
     sources: Mapping[str, str]
     """Role → SHA-256 of what was read."""
     stages: Mapping[str, Mapping[str, Any]]
