@@ -55,7 +55,7 @@ def _array(tensor: Tensor, shape: tuple[int, ...], random: Any, kind: str) -> An
     if tensor.dtype.startswith(("INT", "UINT")):
         return random.integers(0, 2, shape).astype(dtype) if kind != "zeros" else np.zeros(shape, dtype)
     values = random.standard_normal(shape)
-    scaled = {"random": values, "zeros": values * 0, "large": values * 100, "negative": -np.abs(values)}[kind]
+    scaled = {"random": values, "zeros": values * 0, "large": values * 10, "negative": -np.abs(values)}[kind]
     return np.asarray(scaled, dtype)
 
 
