@@ -16,6 +16,7 @@ class Facts:
     def __init__(self, model: onnx.ModelProto) -> None:
         light = _inferred(structure.skeleton(model))
         self.opset = opset(model)
+        self.opsets = {entry.domain: int(entry.version) for entry in model.opset_import}
         self.large = {tensor.name for tensor in model.graph.initializer} - {t.name for t in light.graph.initializer}
         self._types: dict[str, Any] = {}
         self._tensors: dict[str, onnx.TensorProto] = {}

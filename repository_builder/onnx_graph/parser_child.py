@@ -42,10 +42,7 @@ class _Session:
         """Whether `parse` takes the graph; if not, the complaints of `supports_model_v2` about all of its nodes."""
         self._logger.lines.clear()
         network, parser = self._fresh()
-        if content:
-            accepted = parser.parse(content, path) if path else parser.parse(content)
-        else:
-            accepted = parser.parse_from_file(path)
+        accepted = parser.parse(content) if content else parser.parse_from_file(path)
         complaints = self._errors(parser)
         if not accepted:
             del parser, network
@@ -84,7 +81,7 @@ class _Session:
 
 
 def _quiet_logger(trt: Any) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc,name-defined]
+    class Logger(trt.ILogger):
         """Keeps errors instead of printing them."""
 
         def __init__(self) -> None:

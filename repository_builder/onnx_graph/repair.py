@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from repository_builder.onnx_graph import equal, structure, walk
+from repository_builder.onnx_graph import equal, walk
 from repository_builder.onnx_graph.facts import Facts
 from repository_builder.onnx_graph.repairs import GRAPH_REPAIRS, NODE_REPAIRS
 from repository_builder.onnx_graph.rewrite import Builder
@@ -136,7 +136,11 @@ def _nodes_rewritten(attempt: _Attempt, banned: frozenset[str], number: int) -> 
     wanted = _rejected_nodes(model, attempt.verdict)
     applied: list[Applied] = []
     for where, graph in list(walk.graphs(model)):
-        _rewrite_graph(where, graph, wanted, facts, banned, f"fix{number}", applied)
+        applied += _rewrite_graph(
+            graph,
+            lambda index, node, where=where: wanted(where, index, node),  # type: ignore[misc]
+            lambda index, node: _replacement(node, facts, banned, f"fix{number}_{index}"),
+        )
     if not applied:
         return False
     attempt.model = model
@@ -158,29 +162,26 @@ def _rejected_nodes(model: onnx.ModelProto, verdict: Verdict) -> Callable[[str, 
 
 
 def _rewrite_graph(
-    where: str,
     graph: onnx.GraphProto,
-    wanted: Callable[[str, int, onnx.NodeProto], bool],
-    facts: Facts,
-    banned: frozenset[str],
-    tag: str,
-    applied: list[Applied],
-) -> None:
+    wanted: Callable[[int, onnx.NodeProto], bool],
+    replace_node: Callable[[int, onnx.NodeProto], tuple[str, list[onnx.NodeProto]] | None],
+) -> list[Applied]:
+    """Replace the wanted nodes of one graph, in place; what was done."""
+    applied: list[Applied] = []
     result: list[onnx.NodeProto] = []
-    changed = False
     for index, node in enumerate(graph.node):
-        replacement = _replacement(node, facts, banned, f"{tag}_{index}") if wanted(where, index, node) else None
+        replacement = replace_node(index, node) if wanted(index, node) else None
         if replacement is None:
             result.append(node)
         else:
             name, nodes = replacement
             applied.append(Applied(name, walk.label(node, index)))
             result.extend(nodes)
-            changed = True
-    if changed:
+    if applied:
         copies = [type(node).FromString(node.SerializeToString()) for node in result]
         del graph.node[:]
         graph.node.extend(copies)
+    return applied
 
 
 def _replacement(

@@ -25,6 +25,7 @@ class Builder:
         self.nodes: list[onnx.NodeProto] = []
         self._tag = tag
         self._given: set[str] = set()
+        self._count = 0
 
     def __getattr__(self, operator: str) -> Callable[..., str]:
         if not operator[:1].isupper():
@@ -46,7 +47,8 @@ class Builder:
 
     def fresh(self, hint: str) -> str:
         """A new name."""
-        return f"{self._tag}/{hint}_{len(self.nodes)}_{len(self._given)}" if hint else self._tag
+        self._count += 1
+        return f"{self._tag}/{hint}_{self._count}"
 
     def const(self, value: Any, dtype: int = 7) -> str:
         """A constant of an ONNX type (default INT64)."""

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from repository_builder.onnx_graph.repairs import (
     bitwise,
+    col2im,
+    cumulative_product,
     declared_shape,
+    fold_constants,
+    fourier,
     inline_function,
+    pooling,
+    quantized,
     reduce_axes,
+    scatter_reduction,
+    selection,
+    small_math,
     widen_integers,
 )
 from repository_builder.onnx_graph.rewrite import GraphRepair, Repair
@@ -15,6 +24,14 @@ NODE_REPAIRS: tuple[Repair, ...] = (
     reduce_axes.REPAIR,
     declared_shape.REPAIR,
     bitwise.REPAIR,
+    small_math.REPAIR,
+    quantized.REPAIR,
+    pooling.REPAIR,
+    fourier.REPAIR,
+    cumulative_product.REPAIR,
+    selection.REPAIR,
+    scatter_reduction.REPAIR,
+    col2im.REPAIR,
     inline_function.REPAIR,  # last: the standard's own definition, where nothing better is known
 )
-GRAPH_REPAIRS: tuple[GraphRepair, ...] = (widen_integers.REPAIR,)
+GRAPH_REPAIRS: tuple[GraphRepair, ...] = (fold_constants.REPAIR, widen_integers.REPAIR)

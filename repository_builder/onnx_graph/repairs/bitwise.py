@@ -73,12 +73,19 @@ def _combined(b: Builder, operands: list[str], bits: int) -> str:
 
 
 def _shifted(b: Builder, value: str, amount: str, bits: int, signed: bool) -> str:
+    """Amounts outside the width shift everything out."""
+    zero, most = b.const(0), b.const(bits - 1)
+    inside = b.Min(b.Max(amount, zero), most)
+    outside = b.Or(b.Less(amount, zero), b.Greater(amount, most))
     if b.attributes["direction"] == "LEFT":
         powers = [2**bit if bit < 63 else -_LOW for bit in range(bits)]
-        return b.Mul(value, b.Gather(b.const(powers), amount))
+        return b.Where(outside, zero, b.Mul(value, b.Gather(b.const(powers), inside)))
     if bits == 64 and not signed:
-        return _logical_right(b, value, amount)
-    return _floor_div(b, value, b.Gather(b.const([2**bit for bit in range(min(bits, 63))]), amount))
+        return b.Where(outside, zero, _logical_right(b, value, inside))
+    inside = b.Min(inside, b.const(62))  # 2^63 does not fit; by 62 nothing but the sign is left of a smaller type
+    divisors = b.Gather(b.const([2**bit for bit in range(63)]), inside)
+    gone = b.Where(b.Less(value, zero), b.const(-1), zero) if signed else zero
+    return b.Where(b.Or(outside, b.Greater(amount, b.const(62))), gone, _floor_div(b, value, divisors))
 
 
 def _logical_right(b: Builder, value: str, amount: str) -> str:

@@ -30,21 +30,28 @@ def rewrite(b: Builder) -> bool:
 
 def body(b: Builder) -> onnx.FunctionProto | None:
     """The function that defines the node's operator."""
-    import onnx
-
-    node, opset = b.node, b.facts.opset
-    if node.domain not in walk.STANDARD_DOMAINS or not onnx.defs.has(node.op_type):
+    schema = _schema(b)
+    if schema is None:
         return None
-    try:
-        schema = onnx.defs.get_schema(node.op_type, opset, "")
-    except onnx.defs.SchemaError:
-        return None
+    opset = b.facts.opset if b.node.domain in walk.STANDARD_DOMAINS else b.facts.opsets[b.node.domain]
     parsed: onnx.FunctionProto | None = None
     if schema.has_function:
         parsed = schema.function_body if not schema.function_opset_versions else _plain(schema, opset)
     elif schema.has_context_dependent_function:
         parsed = _dependent(schema, b, opset)
     return parsed if parsed is not None and parsed.node else None
+
+
+def _schema(b: Builder) -> Any:
+    """The operator's schema in the opset that the graph declares; None outside the ONNX standards."""
+    import onnx
+
+    domain = "" if b.node.domain in walk.STANDARD_DOMAINS else b.node.domain
+    version = b.facts.opset if not domain else b.facts.opsets.get(domain, 0)
+    try:
+        return onnx.defs.get_schema(b.node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _plain(schema: Any, opset: int) -> onnx.FunctionProto | None:
@@ -72,7 +79,7 @@ def _type(b: Builder, name: str) -> bytes | None:
     import onnx
 
     if not name:
-        return onnx.TypeProto().SerializeToString()
+        return b""
     dtype, shape = b.facts.dtype(name), b.facts.shape(name)
     if not dtype:
         return None
@@ -127,7 +134,7 @@ def _bind(node: onnx.NodeProto, b: Builder, function: onnx.FunctionProto) -> Non
 
     call = {attribute.name: attribute for attribute in b.node.attribute}
     defaults = {attribute.name: attribute for attribute in function.attribute_proto}
-    schema = onnx.defs.get_schema(b.node.op_type, b.facts.opset, "")
+    schema = _schema(b)
     bound = []
     for attribute in node.attribute:
         if not attribute.ref_attr_name:

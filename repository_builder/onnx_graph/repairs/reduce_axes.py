@@ -51,15 +51,16 @@ def _without_axes(b: Builder) -> str:
     options = {"keepdims": b.attributes.get("keepdims", 1)}
     if not b.attributes.get("noop_with_empty_axes", 0):
         return b.op(b.node.op_type, [b.input(0)], **options)[0]
-    if b.node.op_type in {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"}:
-        return b.input(0)
-    return {
-        "ReduceL1": lambda x: b.Abs(x),
-        "ReduceL2": lambda x: b.Abs(x),
-        "ReduceSumSquare": lambda x: b.Mul(x, x),
-        "ReduceLogSum": lambda x: b.Log(x),
-        "ReduceLogSumExp": lambda x: b.Identity(x),
-    }[b.node.op_type](b.input(0))
+    x = b.input(0)
+    match b.node.op_type:
+        case "ReduceL1" | "ReduceL2":
+            return b.Abs(x)
+        case "ReduceSumSquare":
+            return b.Mul(x, x)
+        case "ReduceLogSum":
+            return b.Log(x)
+        case _:
+            return x
 
 
 def _reduced(b: Builder, axes: tuple[int, ...]) -> str:

@@ -22,21 +22,21 @@ WIDER = {2: 6, 3: 6, 4: 6, 5: 6, 12: 7, 13: 7}
 
 BITS = {2: (8, False), 3: (8, True), 4: (16, False), 5: (16, True), 12: (32, False), 13: (64, False)}
 
-_SAME = frozenset(
-    """Identity Reshape Squeeze Unsqueeze Flatten Transpose Concat Split Slice Gather GatherElements GatherND Expand Tile
-    Where Pad Shape Size Equal Less Greater LessOrEqual GreaterOrEqual Min Max Clip Mod Div ReduceMax ReduceMin ArgMax
-    ArgMin TopK Scatter ScatterElements ScatterND OneHot Trilu DepthToSpace SpaceToDepth ReverseSequence EyeLike Sign
-    If Loop""".split()
+_UNSIGNED_ORDER = frozenset(
+    {"Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Min", "Max", "Clip", "Mod", "Div", "ReduceMax", "ReduceMin"}
+    | {"ArgMax", "ArgMin", "TopK", "Sign"}
+)
+"""Operators that see the sign: not for UINT64, whose upper half is negative in INT64, unless written anew below."""
+
+_SAME = _UNSIGNED_ORDER | frozenset(
+    {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Concat", "Split", "Slice", "Gather"}
+    | {"GatherElements", "GatherND", "Expand", "Tile", "Where", "Pad", "Shape", "Size", "Equal", "Scatter"}
+    | {"ScatterElements", "ScatterND", "OneHot", "Trilu", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "EyeLike"}
 )
 """Operators whose result on wider integers is that on the narrow ones."""
 
-_WRAPPING = frozenset("Add Sub Mul Neg Abs Sum Pow ReduceSum ReduceProd CumSum MatMul".split())
+_WRAPPING = frozenset({"Add", "Sub", "Mul", "Neg", "Abs", "Sum", "Pow", "ReduceSum", "ReduceProd", "CumSum", "MatMul"})
 """Operators whose result may overflow, and is the same modulo the type's range."""
-
-_UNSIGNED_ORDER = frozenset(
-    "Less Greater LessOrEqual GreaterOrEqual Min Max Clip Mod Div ReduceMax ReduceMin ArgMax ArgMin TopK Sign".split()
-)
-"""Operators that see the sign: not for UINT64, whose upper half is negative in INT64, unless written anew below."""
 
 
 def rewrite(model: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -49,7 +49,7 @@ def rewrite(model: onnx.ModelProto) -> onnx.ModelProto | None:
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     nodes: list[onnx.NodeProto] = []
-    edges = _edges(wide, facts, nodes)
+    edges = _edges(wide, nodes)
     for index, node in enumerate(model.graph.node):
         if not _rewrite_node(node, facts, f"wide{index}", nodes):
             return None
@@ -69,7 +69,7 @@ def _applies(model: onnx.ModelProto, facts: Facts) -> bool:
     return narrow and not any(True for node in model.graph.node for _ in walk.subgraphs(node))
 
 
-def _edges(model: onnx.ModelProto, facts: Facts, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+def _edges(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """Change the types of inputs and outputs; UINT8 is cast just inside. Returns the casts before the outputs."""
     from onnx import helper
 
@@ -101,7 +101,7 @@ def _rewrite_node(node: onnx.NodeProto, facts: Facts, tag: str, nodes: list[onnx
         return False
     renamed = _renamed(node, facts)
     b = Builder(renamed, facts, f"{node.output[0]}/{tag}")
-    if build is not None and 13 in kinds or node.op_type in {"Cast", "CastLike", "Constant"}:
+    if (build is not None and 13 in kinds) or node.op_type in {"Cast", "CastLike", "Constant"}:
         if build is None or not build(b, node):
             return False
         nodes += b.nodes
