@@ -25,6 +25,9 @@ class Facts:
             self._take(graph)
         self.edges = {value.name for value in (*model.graph.input, *model.graph.output)}
         """Names of the graph's inputs and outputs."""
+        self.read = {value.name for _, graph in walk.graphs(model) for value in graph.output}
+        self.read |= {name for node in walk.nodes(model) for name in node.input}
+        """Names that somebody reads."""
 
     def _take(self, graph: onnx.GraphProto) -> None:
         for value in (*graph.value_info, *graph.input, *graph.output):

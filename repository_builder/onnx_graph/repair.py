@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from repository_builder.onnx_graph import equal, walk
 from repository_builder.onnx_graph.facts import Facts
 from repository_builder.onnx_graph.repairs import GRAPH_REPAIRS, NODE_REPAIRS
-from repository_builder.onnx_graph.rewrite import Builder
+from repository_builder.onnx_graph.rewrite import Builder, GraphRepair
 from repository_builder.onnx_graph.verdict import Judge, Verdict
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Repaired:
 @dataclass
 class _Attempt:
     model: onnx.ModelProto
+    first: Verdict
     verdict: Verdict
     history: list[tuple[str, onnx.ModelProto]] = field(default_factory=list)
     """Name of the repair and the graph after it, step by step."""
@@ -79,54 +80,83 @@ def repair(
     *,
     given: Sequence[Mapping[str, Any]] = (),
     leave: frozenset[str] = frozenset(),
+    optimize: bool = False,
 ) -> Repaired:
     """Rewrite what `judge` rejects. The model must hold its weights; it is not changed.
 
     `given` are inputs known to be valid, added to the generated ones of the proof. `leave` names changes that are not
-    exact and that the user allows (`double-as-float`).
+    exact and that the user allows (`double-as-float`, `drop-training`). `optimize` adds changes that only make the
+    graph better.
     """
     before = judge.judge(model)
-    if before.accepted:
-        return Repaired(model, before, before, (), (), 0.0, 0)
+    wish = _Wish(leave, optimize)
+    reference, redefined = _redefined(model, leave)
     banned: dict[str, str] = {}
     while True:
-        attempt = _attempt(model, before, judge, frozenset(banned), leave)
+        attempt = _attempt(reference, before if not redefined else judge.judge(reference), judge, wish, banned.keys())
         rejected = tuple(Rejected(name, why) for name, why in banned.items())
-        nothing = Repaired(model, before, before, (), rejected, 0.0, 0)
+        nothing = Repaired(reference, before, attempt.first, tuple(redefined), rejected, 0.0, 0)
         if not attempt.history:
             return nothing
-        comparison = _compare(model, attempt.model, attempt, given)
+        comparison = _compare(reference, attempt.model, attempt, given)
         if comparison.equal:
             return replace(
                 nothing,
                 model=attempt.model,
                 after=attempt.verdict,
-                applied=tuple(attempt.applied),
+                applied=(*redefined, *attempt.applied),
                 difference=comparison.difference,
                 samples=comparison.samples,
             )
-        if not comparison.samples and "valid inputs" in comparison.why:
-            unproven = tuple(Rejected(name, f"not proven: {comparison.why}") for name, _ in attempt.history)
-            return replace(nothing, rejected=rejected + unproven)
-        name, why = _culprit(model, attempt, given)
+        if not comparison.samples and comparison.why.startswith(equal.UNPROVEN):
+            names = dict.fromkeys(name for name, _ in attempt.history)
+            return replace(nothing, rejected=(*rejected, *(Rejected(name, comparison.why) for name in names)))
+        name, why = _culprit(reference, attempt, given)
         banned[name] = why
 
 
-def _attempt(
-    model: onnx.ModelProto, verdict: Verdict, judge: Judge, banned: frozenset[str], leave: frozenset[str]
-) -> _Attempt:
-    attempt = _Attempt(model, verdict)
+@dataclass(frozen=True)
+class _Wish:
+    leave: frozenset[str]
+    optimize: bool
+
+    def allows(self, candidate: GraphRepair) -> bool:
+        return not candidate.leave or candidate.leave in self.leave
+
+
+def _redefined(model: onnx.ModelProto, leave: frozenset[str]) -> tuple[onnx.ModelProto, list[Applied]]:
+    """The graph after changes of meaning that the user allows: the reference of all proofs."""
+    applied = []
+    for candidate in GRAPH_REPAIRS:
+        if candidate.redefines and candidate.leave in leave and (changed := candidate.rewrite(model)) is not None:
+            model = changed
+            applied.append(Applied(candidate.name, ""))
+    return model, applied
+
+
+def _attempt(model: onnx.ModelProto, verdict: Verdict, judge: Judge, wish: _Wish, banned: Collection[str]) -> _Attempt:
+    attempt = _Attempt(model, verdict, verdict)
     for number in range(ROUNDS):
-        changed = _nodes_rewritten(attempt, banned, number) or _graph_rewritten(attempt, banned, leave)
-        if not changed:
-            break
-        attempt.verdict = judge.judge(attempt.model)
         if attempt.verdict.accepted:
             break
+        if not _nodes_rewritten(attempt, banned, number) and not _graph_rewritten(attempt, banned, wish):
+            break
+        attempt.verdict = judge.judge(attempt.model)
+    if wish.optimize and attempt.verdict.accepted:
+        _optimized(attempt, judge, banned)
     return attempt
 
 
-def _nodes_rewritten(attempt: _Attempt, banned: frozenset[str], number: int) -> bool:
+def _optimized(attempt: _Attempt, judge: Judge, banned: Collection[str]) -> None:
+    """Optional repairs, as long as the judge still takes the graph."""
+    for candidate in GRAPH_REPAIRS:
+        model = candidate.rewrite(attempt.model) if candidate.optional and candidate.name not in banned else None
+        if model is not None and (verdict := judge.judge(model)).accepted:
+            attempt.verdict = verdict
+            _take(attempt, candidate.name, model)
+
+
+def _nodes_rewritten(attempt: _Attempt, banned: Collection[str], number: int) -> bool:
     """Rewrite the nodes that the verdict names, each by the first repair that applies."""
     import onnx
 
@@ -185,7 +215,7 @@ def _rewrite_graph(
 
 
 def _replacement(
-    node: onnx.NodeProto, facts: Facts, banned: frozenset[str], tag: str
+    node: onnx.NodeProto, facts: Facts, banned: Collection[str], tag: str
 ) -> tuple[str, list[onnx.NodeProto]] | None:
     for candidate in NODE_REPAIRS:
         if candidate.name in banned or (candidate.operators and node.op_type not in candidate.operators):
@@ -196,18 +226,22 @@ def _replacement(
     return None
 
 
-def _graph_rewritten(attempt: _Attempt, banned: frozenset[str], leave: frozenset[str]) -> bool:
+def _graph_rewritten(attempt: _Attempt, banned: Collection[str], wish: _Wish) -> bool:
     done = {name for name, _ in attempt.history}
     for candidate in GRAPH_REPAIRS:
-        if candidate.name in banned | done or (candidate.leave and candidate.leave not in leave):
+        if candidate.name in done or candidate.name in banned or candidate.optional or candidate.redefines:
             continue
-        model = candidate.rewrite(attempt.model)
+        model = candidate.rewrite(attempt.model) if wish.allows(candidate) else None
         if model is not None:
-            attempt.model = model
-            attempt.applied.append(Applied(candidate.name, ""))
-            attempt.history.append((candidate.name, model))
+            _take(attempt, candidate.name, model)
             return True
     return False
+
+
+def _take(attempt: _Attempt, name: str, model: onnx.ModelProto) -> None:
+    attempt.model = model
+    attempt.applied.append(Applied(name, ""))
+    attempt.history.append((name, model))
 
 
 def _compare(

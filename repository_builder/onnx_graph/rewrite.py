@@ -76,7 +76,8 @@ class Builder:
 
     def output(self, index: int) -> str:
         """The node's output, or an empty string where nobody wants it."""
-        return str(self.node.output[index]) if index < len(self.node.output) else ""
+        name = str(self.node.output[index]) if index < len(self.node.output) else ""
+        return name if name in self.facts.read or not index else ""
 
     def give(self, value: str, index: int = 0) -> None:
         """Make `value` the node's output."""
@@ -89,7 +90,7 @@ class Builder:
     @property
     def complete(self) -> bool:
         """Whether every output that somebody may read was given."""
-        return {name for name in self.node.output if name} <= self._given
+        return {name for name in self.node.output if name in self.facts.read} <= self._given
 
 
 @dataclass(frozen=True)
@@ -119,3 +120,7 @@ class GraphRepair:
     rewrite: Callable[[onnx.ModelProto], onnx.ModelProto | None]
     leave: str = ""
     """Name of the leave that the user must give, for changes that are not exact."""
+    redefines: bool = False
+    """Whether results change by intention, so that the changed graph is the reference of all proofs."""
+    optional: bool = False
+    """Whether it only makes the graph better, and is applied on request."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 from repository_builder.onnx_graph.repairs import (
     bitwise,
     col2im,
+    contrib,
+    convert_opset,
     cumulative_product,
     declared_shape,
+    double_as_float,
+    drop_training,
+    fold_batchnorm,
     fold_constants,
     fourier,
     inline_function,
+    modern_ir,
     pooling,
     quantized,
     reduce_axes,
@@ -21,6 +27,7 @@ from repository_builder.onnx_graph.repairs import (
 from repository_builder.onnx_graph.rewrite import GraphRepair, Repair
 
 NODE_REPAIRS: tuple[Repair, ...] = (
+    contrib.REPAIR,
     reduce_axes.REPAIR,
     declared_shape.REPAIR,
     bitwise.REPAIR,
@@ -34,4 +41,12 @@ NODE_REPAIRS: tuple[Repair, ...] = (
     col2im.REPAIR,
     inline_function.REPAIR,  # last: the standard's own definition, where nothing better is known
 )
-GRAPH_REPAIRS: tuple[GraphRepair, ...] = (fold_constants.REPAIR, widen_integers.REPAIR)
+GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
+    drop_training.REPAIR,
+    modern_ir.REPAIR,
+    convert_opset.REPAIR,
+    fold_constants.REPAIR,
+    widen_integers.REPAIR,
+    double_as_float.REPAIR,
+    fold_batchnorm.REPAIR,
+)
