@@ -93,7 +93,7 @@ char const* describe(Field const* fields, int32_t count, Tensor const* in, int32
     extern "C" TRB_VISIBLE char const* trb_workspace(trb::Field const* fields, int32_t count, trb::Tensor const* in,   \
         int32_t, trb::Tensor const* out, int64_t* bytes)                                                               \
     {                                                                                                                  \
-        return trb::answered([&] { *bytes = trb::make<Operator>(fields, count).workspace(in, out); });                 \
+        return trb::answered([&] { *bytes = workspace(trb::make<Operator>(fields, count), in, out); });                \
     }                                                                                                                  \
     extern "C" TRB_VISIBLE char const* trb_run_device(trb::Field const* fields, int32_t count, trb::Tensor const* in,  \
         int32_t inputs, trb::Tensor const* out, int32_t outputs, void* workspace, cudaStream_t stream)                 \

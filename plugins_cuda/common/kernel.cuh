@@ -38,6 +38,22 @@ struct DeviceRun
         run_units<<<unsigned(blocks < kMaxBlocks ? blocks : kMaxBlocks), kThreads, 0, stream>>>(unit, units);
         status = cudaGetLastError();
     }
+
+    void copy(void* to, void const* from, int64_t bytes)
+    {
+        if (status == cudaSuccess && bytes > 0 && to != from)
+        {
+            status = cudaMemcpyAsync(to, from, size_t(bytes), cudaMemcpyDeviceToDevice, stream);
+        }
+    }
+
+    void zero(void* to, int64_t bytes)
+    {
+        if (status == cudaSuccess && bytes > 0)
+        {
+            status = cudaMemsetAsync(to, 0, size_t(bytes), stream);
+        }
+    }
 };
 
 } // namespace trb

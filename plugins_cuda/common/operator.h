@@ -7,8 +7,9 @@
 //     void check() const;                                       throws Refused for attributes out of range
 //     std::string signature() const;                            types, see below
 //     template <class D> void shapes(Dims<D> const* in, int inputs, Dims<D>* out) const;   throws Refused
-//     int64_t workspace(Tensor const* in, Tensor const* out) const;                        bytes on the device
-//     template <class Run> void run(Run&, Tensor const* in, Tensor const* out) const;      the arithmetic
+//     template <class Run> void run(Run&, Tensor const* in, Tensor const* out) const;      the arithmetic, on the host
+// and, next to its kernel's call, two functions: workspace(op, in, out) in bytes, and launch(op, in, out, workspace,
+// stream).
 #pragma once
 
 #include "types.h"

@@ -279,7 +279,7 @@ public:
                 {
                     made.push_back(largest(out[i]));
                 }
-                return size_t(mOperator.workspace(given.data(), made.data()));
+                return size_t(workspace(mOperator, given.data(), made.data()));
             });
     }
 

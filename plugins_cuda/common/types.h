@@ -247,6 +247,22 @@ struct HostRun
             unit(index);
         }
     }
+
+    void copy(void* to, void const* from, int64_t bytes)
+    {
+        if (bytes > 0)
+        {
+            memcpy(to, from, size_t(bytes));
+        }
+    }
+
+    void zero(void* to, int64_t bytes)
+    {
+        if (bytes > 0)
+        {
+            memset(to, 0, size_t(bytes));
+        }
+    }
 };
 
 } // namespace trb

@@ -70,11 +70,6 @@ struct GridSample
         return p;
     }
 
-    int64_t workspace(Tensor const*, Tensor const*) const
-    {
-        return 0;
-    }
-
     template <class Run>
     void run(Run& run, Tensor const* in, Tensor const* out) const
     {

@@ -1,0 +1,70 @@
+// Inverse: one unit = one matrix.
+#pragma once
+
+#include "../common/matrix.h"
+
+namespace trb
+{
+
+template <int N, class T>
+struct InverseUnit
+{
+    T const* x; // [matrices, N, N]
+    T* y;       // [matrices, N, N]
+
+    TRB_HD void operator()(int64_t index) const
+    {
+        Rows<N, 2 * N> m; // the matrix, and the unit matrix that becomes its inverse
+        TRB_UNROLL
+        for (int i = 0; i < N * N; ++i)
+        {
+            m.a[i / N][i % N] = widen(x[index * N * N + i]);
+            m.a[i / N][N + i % N] = i / N == i % N ? 1.0f : 0.0f;
+        }
+        bool singular = false;
+        TRB_UNROLL
+        for (int step = 0; step < N; ++step)
+        {
+            m.pivot(step);
+            singular = singular || m.a[step][step] == 0.0f;
+            m.eliminate(step, true);
+        }
+        TRB_UNROLL
+        for (int i = 0; i < N * N; ++i)
+        {
+            float const value = m.a[i / N][N + i % N] / m.a[i / N][i / N];
+            y[index * N * N + i] = narrow<T>(singular ? NAN : value);
+        }
+    }
+};
+
+template <int N, class Run>
+bool inverse_of_order(Run& run, int64_t matrices, DataType type, void const* x, void* y)
+{
+    return with_float(type,
+        [&](auto element)
+        {
+            using T = decltype(element);
+            run(InverseUnit<N, T>{static_cast<T const*>(x), static_cast<T*>(y)}, matrices);
+        });
+}
+
+//! Runs the whole operator; false if the type or the order (1 to 8) is not supported.
+template <class Run>
+bool inverse(Run& run, int64_t matrices, int64_t order, DataType type, void const* x, void* y)
+{
+    switch (order)
+    {
+    case 1: return inverse_of_order<1>(run, matrices, type, x, y);
+    case 2: return inverse_of_order<2>(run, matrices, type, x, y);
+    case 3: return inverse_of_order<3>(run, matrices, type, x, y);
+    case 4: return inverse_of_order<4>(run, matrices, type, x, y);
+    case 5: return inverse_of_order<5>(run, matrices, type, x, y);
+    case 6: return inverse_of_order<6>(run, matrices, type, x, y);
+    case 7: return inverse_of_order<7>(run, matrices, type, x, y);
+    case 8: return inverse_of_order<8>(run, matrices, type, x, y);
+    default: return false;
+    }
+}
+
+} // namespace trb
