@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COMBINE = {
-    "none": lambda old, new: new,
+    "none": lambda _, new: new,
     "add": lambda old, new: old + new,
     "mul": lambda old, new: old * new,
     "min": np.minimum,

@@ -19,12 +19,15 @@ def reference(
     NaN is greater than every number; -0 equals 0. The order is given with `sorted` 0 as well.
     """
     line = np.moveaxis(x, axis, -1)
-    wide = line if line.dtype.kind == "i" else line.astype(np.float64)
-    nan = np.isnan(wide)
     if line.dtype.kind == "i":
-        keys = ~wide if largest else wide
-    else:
-        keys = np.where(nan, 0, -wide if largest else wide)
-    order = np.lexsort((keys, ~nan if largest else nan), axis=-1)[..., :k]
+        return _first(line, (~line if largest else line,), k, axis)
+    wide = line.astype(np.float64)
+    nan = np.isnan(wide)
+    return _first(line, (np.where(nan, 0, -wide if largest else wide), ~nan if largest else nan), k, axis)
+
+
+def _first(line: NDArray, keys: tuple[NDArray, ...], k: int, axis: int) -> tuple[NDArray, NDArray]:
+    """The first k in ascending order of `keys`, the last of which counts most; lexsort is stable."""
+    order = np.lexsort(keys, axis=-1)[..., :k]
     values = np.take_along_axis(line, order, axis=-1)
     return np.moveaxis(values, -1, axis), np.moveaxis(order, -1, axis).astype(np.int64)
