@@ -22,6 +22,9 @@ ATOL_OF_RANGE = 1e-4
 """Largest difference between module and graph, as a share of the largest output."""
 DTYPES = {"FP32": "float32", "FP16": "float16", "INT64": "int64", "INT32": "int32", "BOOL": "bool", "UINT8": "uint8"}
 
+INPUTS_FIX = "`inputs` must be those of `forward`, in its order, with shapes it takes"
+SIZE_FIX = "it works at the example's sizes only: write the size of a dimension that is fixed, instead of a name"
+
 Request = Mapping[str, Any]
 Reporter = Callable[..., None]
 
@@ -59,16 +62,16 @@ def main(request: Request, report: Reporter) -> None:
     module = _made(request, torch)
     module.eval()
     wrapper = _in_order(module, list(request["outputs"]), torch)
-    examples = _examples(request["inputs"], torch, 0)
-    report(progress="running the module")
-    expected = _run(wrapper, examples, request, torch)
+    report(progress="running the module at two sizes")
+    sizes = tuple(_examples(request["inputs"], torch, more) for more in (0, 1))
+    expected = _run(wrapper, sizes[0], request, torch, INPUTS_FIX)
     _check_shapes(request, expected)
+    larger = _run(wrapper, sizes[1], request, torch, SIZE_FIX)
     report(progress="exporting to ONNX")
-    _export(wrapper, examples, request, torch)
+    _export(wrapper, sizes[0], request, torch)
     report(progress="comparing the graph with the module")
-    for more in (0, 1):
-        examples = _examples(request["inputs"], torch, more)
-        _compare(request, examples, _run(wrapper, examples, request, torch))
+    _compare(request, sizes[0], expected)
+    _compare(request, sizes[1], larger)
     report(done=True, also_read=sorted(opened - {Path(request["code"]).name}))
 
 
@@ -179,9 +182,8 @@ def _mismatch(names: Sequence[str], why: str) -> NoReturn:
     raise Failure("spec", f"the spec names {len(names)} outputs ({', '.join(names)})", why, fix)
 
 
-def _run(wrapper: Any, examples: tuple[Any, ...], request: Request, torch: Any) -> tuple[Any, ...]:
+def _run(wrapper: Any, examples: tuple[Any, ...], request: Request, torch: Any, fix: str) -> tuple[Any, ...]:
     shapes = ", ".join(f"{n} {list(t.shape)}" for n, t in zip(request["inputs"], examples, strict=True))
-    fix = "`inputs` must be those of `forward`, in its order, with shapes it takes"
     what = f"the module fails with inputs {shapes}"
     with _Explaining(lambda error: Failure("stage", what, _one_line(error), fix)), torch.no_grad():
         return tuple(wrapper(*examples))
