@@ -14,7 +14,7 @@ from repository_builder.build.run import Artifacts
 from repository_builder.build.stage import Recipe, Stage, content_digest
 from repository_builder.errors import RepositoryBuilderError
 from repository_builder.machine import Machine
-from repository_builder.repository import container, golden
+from repository_builder.repository import container, golden, launch
 from repository_builder.repository.ensemble import Pipeline, ensemble
 from repository_builder.repository.manifest import FileEntry, Manifest, ModelEntry, PipelineEntry
 from repository_builder.repository.model_config import Queue, python_model
@@ -149,7 +149,7 @@ def assemble(graph: BuildGraph, artifacts: Artifacts) -> ModelRepository:
             entries[model.name] = ModelEntry(plan.name, model.public, plan.choice.target.NAME, digests)
         pipelines[plan.name] = _pipeline_entry(plan, graph.origin, folders, made)
     image = container.choose(needs)
-    contents |= container.root_files(image, python_models)
+    contents |= launch.files(image, python_models)
     listed = {path: FileEntry(digest(content), _size(content)) for path, content in contents.items()}
     manifest = Manifest(
         generator=f"triton-repo {__version__}",

@@ -59,7 +59,7 @@ def core(name: str, spec: ModelSpec, folders: Mapping[str, Path]) -> Core:
     comments = {"max_batch_size": _why(spec, facts), "instance_group[0].count": "instances.core of the spec"}
     comments |= add_batching(config, Queue(**spec.batching.model_dump()))
     files = {f"{spec.version}/{file}": path for file, path in artifact_files(folders["graph"]).items()}
-    return Core(Config(config, comments), files)
+    return Core(Config(config, comments), files, {"gpus": "all"} if spec.instances.gpus else {})
 
 
 def _why(spec: ModelSpec, facts: GraphFacts) -> str:

@@ -62,11 +62,13 @@ def core(name: str, spec: ModelSpec, folders: Mapping[str, Path]) -> Core:
     """The plan with a config for Triton's TensorRT backend."""
     facts, built = GraphFacts.read(folders["graph"]), EngineFacts.read(folders["engine"] / engine.FACTS)
     config = engine_config.config(name, spec, facts, built, backend="tensorrt", platform=NAME)
-    needs = {"tensorrt": built.version}
+    needs = {"tensorrt": built.version, "gpus": "all"}
     if spec.tensorrt.version_compatible:
         needs["tensorrt-host-code"] = "the plan is version compatible and carries code"
-    needs |= {f"plugin:{path.name}": str(path) for path in spec.tensorrt.plugins}
-    return Core(config, engine_config.files(spec, folders, built), needs, engine_config.notes(folders, built))
+    libraries = {path.name: path for path in spec.tensorrt.plugins}
+    needs |= {f"plugin:{file}": f"{name}/{file}" for file in libraries}
+    files = engine_config.files(spec, folders, built) | libraries
+    return Core(config, files, needs, engine_config.notes(folders, built))
 
 
 def _gpu(name: str, spec: ModelSpec, machine: Machine) -> Gpu:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from repository_builder.build.stage import Stage
+from repository_builder.errors import TargetUnavailable
 from repository_builder.machine import Machine
 from repository_builder.spec.model import ModelSpec
 from repository_builder.stages import engine
@@ -34,6 +35,13 @@ def max_batch_size(spec: ModelSpec) -> int:
 
 def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Machine) -> dict[str, Stage]:  # noqa: ARG001
     """Precision where it is wanted, and the engine."""
+    if spec.tensorrt.plugins:
+        raise TargetUnavailable(
+            f"cannot build `{name}` for {NAME}",
+            where=f"models.{name}.tensorrt.plugins",
+            why="TensorRT for RTX has no plugin layers",
+            fix="choose target tensorrt_plan, or rewrite the operators (`triton-repo inspect`)",
+        )
     wanted = list(spec.tensorrt.compute_capabilities or COMPUTE_CAPABILITIES)
     params = {"compute_capabilities": wanted}
     return engine_stages.stages(name, spec, graph, machine, package="tensorrt_rtx", params=params)
@@ -43,5 +51,5 @@ def core(name: str, spec: ModelSpec, folders: Mapping[str, Path]) -> Core:
     """The plan with a config for the Python-based backend `tensorrt_rtx`."""
     facts, built = GraphFacts.read(folders["graph"]), EngineFacts.read(folders["engine"] / engine.FACTS)
     config = engine_config.config(name, spec, facts, built, backend=NAME, platform="")
-    needs = {"tensorrt-rtx": built.version}
+    needs = {"tensorrt-rtx": built.version, "gpus": "all"}
     return Core(config, engine_config.files(spec, folders, built), needs, engine_config.notes(folders, built))
