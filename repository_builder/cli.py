@@ -20,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "infer": "ask a model that is being served, and print its answer",
     "verify": "replay the golden inputs through a server and compare with the reference",
     "cache": "show or clean the cache of build stages",
+    "doctor": "compare this machine, a repository and a container; say what will not load",
+    "profiles": "choose optimization profiles from recorded requests",
     "completion": "print a shell completion script",
 }
 """Command → one line of help; the command's module in `commands` has the same name (`-` becomes `_`)."""

@@ -1,0 +1,1 @@
+"""What happens after a build: versions, canaries, promotion, monitoring."""

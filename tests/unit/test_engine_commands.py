@@ -1,0 +1,73 @@
+"""The commands `doctor` and `profiles`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from repository_builder.cli import main
+from tests.unit.stages.engine_graphs import mlp
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    graph = mlp(tmp_path / "net")
+    requests = tmp_path / "requests.jsonl"
+    lines = [json.dumps({"x": [1, 4]})] * 90 + [json.dumps({"shapes": {"x": [32, 4]}, "count": 10})]
+    requests.write_text("\n".join(lines))
+    return graph, requests
+
+
+def test_suggested_profiles_are_a_piece_of_a_spec(recorded, capsys):
+    graph, requests = recorded
+    assert main(["profiles", "suggest", str(graph), "--from", str(requests), "--yaml"]) == 0
+    profiles = yaml.safe_load(capsys.readouterr().out)["profiles"]
+    assert profiles == {
+        "batch_1": {"x": {"min": [1, 4], "opt": [1, 4], "max": [1, 4]}},
+        "batch_32": {"x": {"min": [2, 4], "opt": [32, 4], "max": [32, 4]}},
+    }
+
+
+def test_waste_is_shown_before_and_after_with_a_plot(recorded, tmp_path, capsys):
+    graph, requests = recorded
+    plot = tmp_path / "waste.html"
+    assert main(["profiles", "suggest", str(graph), "--from", str(requests), "--plot", str(plot)]) == 0
+    out = capsys.readouterr().out
+    assert "padded work: 87.2% with one profile, 0.0% with 2" in out
+    page = plot.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "<svg" in page
+    assert "http" not in page
+
+
+def test_json_has_both_suggestions(recorded, capsys):
+    graph, requests = recorded
+    assert main(["profiles", "suggest", str(graph), "--from", str(requests), "--count", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["before"] == told["after"]
+    assert told["requests"] == 100
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_impossible_count_is_refused(recorded, capsys, count):
+    graph, requests = recorded
+    assert main(["profiles", "suggest", str(graph), "--from", str(requests), "--count", count]) == 2
+
+
+def test_doctor_knows_this_machine_and_the_default_container(capsys):
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["image"] == "nvcr.io/nvidia/tritonserver:26.07-py3"
+    assert {row["component"] for row in told["components"]} >= {"TensorRT", "CUDA", "driver", "ONNX Runtime", "Python"}
+
+
+def test_doctor_refuses_a_tag_that_nobody_knows(capsys):
+    assert main(["doctor", "--image", "31.02"]) == 2
+    assert "it holds 24.10 … 26.10" in capsys.readouterr().err
+
+
+def test_doctor_refuses_a_folder_that_is_not_ours(tmp_path, capsys):
+    assert main(["doctor", str(tmp_path)]) == 8
+    assert "was not built by triton-repo" in capsys.readouterr().err
