@@ -55,7 +55,7 @@ CAUSES = (
         fatal=True,
     ),
     _cause(
-        r"kind KIND_GPU but no GPUs are available",
+        r"kind KIND_GPU but no GPUs are available|specifies invalid or unsupported gpu id",
         "serve it on a machine with a GPU, or try it here with `triton-repo serve --rehearse`; "
         "a model for the CPU says `instance_group [{ kind: KIND_CPU }]`",
     ),

@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,7 @@ from repository_builder.serving.process import SupervisedProcess, Task
 
 EXIT_TIMEOUT_S = 10
 _ATTEMPTS = 4
-_KEPT_LOGS = 20
+_KEEP_LOGS_S = 14 * 86_400
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Options:
 
     control: Literal["none", "explicit"] = "none"
     auto_complete: bool = False
+    rehearse: bool = False
     extra_args: tuple[str, ...] = ()
     ready_timeout_s: float = 600.0
     graceful: bool = True
@@ -68,7 +69,7 @@ class Server:
         """Wait for the server to end; its exit code (negative: a signal). `TimeoutError` after `timeout_s`."""
         return self.process.wait(timeout_s)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Stop the server now; `serve` does so by itself at the end of the block."""
         self.process.stop()
 
@@ -131,17 +132,12 @@ def serve(
     repository = repository.resolve()
     _require_repository(repository)
     runtime = embedded.ensure(progress)
-    options = Options(control, auto_complete, tuple(extra_args), ready_timeout_s, graceful)
-    with _scratch() as scratch, lock.serving(repository) as held:
-        mounted = rehearsal.mount(repository, scratch / repository.name, note) if rehearse else repository
-        backends = runtime.assemble_backends(scratch / "backends")
+    options = Options(control, auto_complete, rehearse, tuple(extra_args), ready_timeout_s, graceful)
+    with lock.serving(repository) as held:
+        launch = _Launch(runtime, repository, log or _log_file(repository), held, options)
         wanted = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
-        launch = _Launch(runtime, repository, mounted, scratch, backends, log or _log_file(repository), held, options)
-        server = _started(launch, wanted, progress)
-        try:
+        with _started(launch, wanted, progress) as server:
             yield server
-        finally:
-            server.stop()
 
 
 @dataclass(frozen=True)
@@ -150,70 +146,62 @@ class _Launch:
 
     runtime: embedded.EmbeddedRuntime
     repository: Path
-    mounted: Path
-    scratch: Path
-    backends: Sequence[str]
     log: Path
     lock: int
     options: Options
 
-    def start(self, chosen: dict[str, int]) -> Server:
-        """Start the process; it is not ready yet."""
+    def start(self, chosen: dict[str, int], scratch: Path) -> Server:
+        """Start the process; it is not ready yet. `scratch`: a private folder that goes when the process ends."""
+        mounted = self.repository
+        if self.options.rehearse:
+            mounted = rehearsal.mount(self.repository, scratch / self.repository.name, note)
+        backends = self.runtime.assemble_backends(scratch / "backends")
         prefix = f"triton_repo_{uuid.uuid4().hex[:12]}_"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_bytes(b"")
+        settings = [f"--{name}-port={port}" for name, port in chosen.items()]
+        settings += [f"--backend-config={name},shm-region-prefix-name={prefix}" for name in backends]
         process = SupervisedProcess(
             Task(
-                command=self.command(chosen, prefix),
+                command=[*self._command(mounted, scratch / "backends"), *settings, *self.options.extra_args],
                 environment=self.runtime.environment(),
                 log=self.log,
                 stop_timeout_s=EXIT_TIMEOUT_S + 5 if self.options.graceful else 0,
                 shm_prefix=prefix,
-                remove=[self.scratch],
+                remove=[scratch],
                 keep_open=[self.lock],
             )
         )
         http, grpc, metrics = (f"{ports.HOST}:{chosen[name]}" for name in ("http", "grpc", "metrics"))
         return Server(self.repository, http, grpc, metrics, self.log, process)
 
-    def command(self, chosen: dict[str, int], shm_prefix: str) -> list[str]:
-        """The command line of `tritonserver`."""
-        command = [str(self.runtime.server), f"--model-repository={self.mounted}"]
-        command += [f"--backend-directory={self.scratch / 'backends'}", f"--cache-directory={self.runtime.caches}"]
-        for name, port in chosen.items():
-            command += [f"--{name}-port={port}", f"--{name}-address={ports.HOST}"]
+    def _command(self, mounted: Path, backends: Path) -> list[str]:
+        """The command line of `tritonserver` without ports."""
+        command = [str(self.runtime.server), f"--model-repository={mounted}", f"--backend-directory={backends}"]
+        command += [f"--cache-directory={self.runtime.caches}", f"--model-control-mode={self.options.control}"]
+        command += [f"--{endpoint}-address={ports.HOST}" for endpoint in ("http", "grpc", "metrics")]
         command += ["--exit-on-error=true", "--strict-readiness=true", f"--exit-timeout-secs={EXIT_TIMEOUT_S}"]
-        command += [
-            f"--model-control-mode={self.options.control}",
-            "--allow-sagemaker=false",
-            "--allow-vertex-ai=false",
-        ]
-        command += [f"--backend-config={name},shm-region-prefix-name={shm_prefix}" for name in self.backends]
-        if not self.options.auto_complete:
-            command.append("--disable-auto-complete-config")
-        return [*command, *self.options.extra_args]
+        command += ["--allow-sagemaker=false", "--allow-vertex-ai=false"]
+        return command if self.options.auto_complete else [*command, "--disable-auto-complete-config"]
 
 
-def _started(launch: _Launch, wanted: dict[str, int], progress: Progress) -> Server:
+@contextmanager
+def _started(launch: _Launch, wanted: dict[str, int], progress: Progress) -> Iterator[Server]:
     """A ready server; a clash of ports that were chosen here is tried again with others."""
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(1, _ATTEMPTS + 1):
         chosen: dict[str, int] = {}
         for name, port in wanted.items():
             chosen[name] = ports.choose(port, name, chosen.values())
-        server = launch.start(chosen)
-        try:
-            _await_ready(server, launch.options.ready_timeout_s, progress)
-        except ServerError:
-            server.stop()
-            clash = "already in use" in launch.log.read_text(errors="replace")
-            if not clash or all(wanted.values()) or attempt == _ATTEMPTS - 1:
+        with _scratch() as scratch, closing(launch.start(chosen, scratch)) as server:
+            try:
+                _await_ready(server, launch.options.ready_timeout_s, progress)
+            except ServerError:
+                clash = "already in use" in launch.log.read_text(errors="replace")
+                if clash and not all(wanted.values()) and attempt < _ATTEMPTS:
+                    continue
                 raise
-            continue
-        except BaseException:
-            server.stop()
-            raise
-        return server
-    raise AssertionError("unreachable")
+            yield server
+            return
 
 
 def _await_ready(server: Server, timeout_s: float, progress: Progress) -> None:
@@ -280,11 +268,11 @@ def _require_repository(repository: Path) -> None:
 
 
 def _log_file(repository: Path) -> Path:
-    """A new log file in the cache folder; only the newest ones are kept."""
+    """A new log file in the cache folder, from which old ones are removed."""
     folder = cache_folder() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
-    old = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
-    for path in old[: -_KEPT_LOGS + 1]:
+    for path in folder.glob("*.log"):
         with suppress(OSError):
-            path.unlink()
+            if time.time() - path.stat().st_mtime > _KEEP_LOGS_S:
+                path.unlink()
     return folder / f"{repository.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{uuid.uuid4().hex[:4]}.log"
