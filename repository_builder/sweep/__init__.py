@@ -1,0 +1,1 @@
+"""Finding a better configuration by measuring: space, statistics, search, store, verdict, report."""
