@@ -15,7 +15,9 @@ times = st.floats(1e-4, 1.0)
 counts = st.integers(1, 10_000)
 
 
-@given(st.floats(1e-4, 0.1), st.floats(1e-5, 0.05), st.lists(st.tuples(st.integers(1, 64), counts), min_size=2, max_size=8))
+@given(
+    st.floats(1e-4, 0.1), st.floats(1e-5, 0.05), st.lists(st.tuples(st.integers(1, 64), counts), min_size=2, max_size=8)
+)
 def test_a_straight_line_is_found_again(fixed, per_item, batches):
     found = fit(BatchCount(size, count, count * (fixed + per_item * size)) for size, count in batches)
     assert found is not None

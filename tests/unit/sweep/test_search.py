@@ -45,7 +45,9 @@ def test_finds_the_optimum_in_nine_of_ten_runs(budget_ms, limit_s):
         assert outcome.leader is not None
         sample = true(outcome.leader.candidate)
         good += sample.p99 <= 1.03 * budget_s and sample.throughput >= 0.97 * optimum(budget_s)
-        assert world.clock() <= limit_s + 12  # the window that is under way when time runs out, measured again if disturbed
+        assert (
+            world.clock() <= limit_s + 12
+        )  # the window that is under way when time runs out, measured again if disturbed
         assert world.windows < 45, "an exhaustive search needs 270"
     assert good >= 0.9 * RUNS
 
@@ -96,21 +98,15 @@ def test_disturbed_windows_are_measured_again_and_kept_apart():
 
 
 def test_a_leader_that_breaks_the_budget_sends_the_search_back():
-    """The first probe is flattered: p99 looks fine once, and never again."""
+    """Batches of 16 look fine until the race: then they get twice the load."""
 
     class Flattered(World):
         def __call__(self, candidate, seconds, *, reload=False):
-            sample = super().__call__(candidate, seconds, reload=reload)
-            first = not self.seen.get(candidate.setting.max_batch == 16)
-            if candidate.setting.max_batch == 16 and reload:
-                slow = World(9, noise=0.02, disturbed=0)(candidate.at(64), seconds)
-                return slow
-            self.seen[first] = True
-            return sample
+            if reload and candidate.setting.max_batch == 16:
+                candidate = candidate.at(64)
+            return super().__call__(candidate, seconds, reload=reload)
 
-    world = Flattered(7)
-    world.seen = {}
-    outcome = search(BASE, world, Goal(budget_s=0.06), Options(limit_s=300))
+    outcome = search(BASE, Flattered(7), Goal(budget_s=0.06), Options(limit_s=300))
     assert outcome.leader is not None
     assert outcome.leader.candidate.setting.max_batch < 16
     assert outcome.leader.throughput > 300, "it must not settle for what happens to be left"
