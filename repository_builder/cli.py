@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "cache": "show or clean the cache of build stages",
     "doctor": "compare this machine, a repository and a container; say what will not load",
     "profiles": "choose optimization profiles from recorded requests",
+    "plugin": "list, compile, test and start CUDA plugins for TensorRT",
     "completion": "print a shell completion script",
 }
 """Command → one line of help; the command's module in `commands` has the same name (`-` becomes `_`)."""

@@ -74,6 +74,56 @@ def standard_cases(operator: Operator) -> Iterator[Case]:
                 yield Case(test.name, kept, made, [_single(value) for value in expected], test.rtol)
 
 
+def check_body(operator: Operator, cases: Sequence[Case]) -> list[Outcome]:
+    """Runs the function body of a user's operator in ONNX Runtime, in single precision, against the reference."""
+    reference = _written(operator)
+    single = [
+        case for case in cases if all(v is None or v.dtype.name in ("float32", "int32", "int64") for v in case.inputs)
+    ]
+    return [
+        Outcome(f"function body: {case.name}", _differences("the reference", _run_body(operator, case), right, None))
+        for case in single
+        for right in [reference(*case.inputs, **case.attributes)]
+    ]
+
+
+def _run_body(operator: Operator, case: Case) -> list[NDArray[Any]]:
+    import onnx
+    import onnxruntime
+
+    from repository_builder.plugins import cpu
+
+    node = onnx.helper.make_node(
+        operator.operator, operator.inputs, operator.outputs, domain=operator.domain, **case.attributes
+    )
+    given = {n: v for n, v in zip(operator.inputs, case.inputs, strict=False) if v is not None}
+    types = onnx.helper.np_dtype_to_tensor_dtype
+    graph = onnx.helper.make_graph(
+        [node],
+        "body",
+        [onnx.helper.make_tensor_value_info(n, types(v.dtype), v.shape) for n, v in given.items()],
+        [onnx.ValueInfoProto(name=name) for name in operator.outputs],
+    )
+    imports = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid(operator.domain, 1)]
+    model = cpu.define(onnx.helper.make_model(graph, opset_imports=imports, ir_version=10), [operator])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    results: list[NDArray[Any]] = session.run(None, given)
+    return results
+
+
+def _written(operator: Operator) -> Callable[..., tuple[NDArray[Any], ...]]:
+    """The reference, which says in so many words if it is still that of the scaffold."""
+    reference = load_reference(operator.folder)
+
+    def call(*inputs: Any, **attributes: Any) -> tuple[NDArray[Any], ...]:
+        try:
+            return reference(*inputs, **attributes)
+        except NotImplementedError as error:
+            raise SpecError(str(error), where=operator.folder / "reference.py", fix="it defines correct") from error
+
+    return call
+
+
 @lru_cache
 def _node_tests() -> tuple[Any, ...]:
     """Every node test of the `onnx` package; collected once, since the package fills its list at the first call only."""
@@ -84,9 +134,16 @@ def _node_tests() -> tuple[Any, ...]:
         return tuple(collect_testcases(None))
 
 
+def prove(operator: Operator) -> list[Outcome]:
+    """Every proof that a CPU allows: own cases, the standard's tests, and the function body where the user wrote one."""
+    own = own_cases(operator)
+    outcomes = check(operator, [*own, *standard_cases(operator)])
+    return outcomes + (check_body(operator, own) if (operator.folder / "function.onnxtxt").is_file() else [])
+
+
 def check(operator: Operator, cases: Sequence[Case]) -> list[Outcome]:
     """Runs every case through the reference and through the arithmetic compiled for the host."""
-    reference = load_reference(operator.folder)
+    reference = _written(operator)
     compiled = HostLibrary(compile_host(operator), len(operator.outputs))
     return [Outcome(case.name, _compare(operator, reference, compiled, case)) for case in cases]
 
