@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from python_backends import _classes, _image, _pooling, _text
+from python_backends._adapter import merge, split
+from python_backends.top_k import TritonPythonModel
 
 SIDES = st.integers(1, 300)
 SIZES = st.tuples(SIDES, SIDES)
@@ -102,6 +106,26 @@ def test_pooling_does_not_see_padding(vectors: Any, padding: int, data: Any) -> 
     for row, (tokens, kept) in enumerate(zip(vectors.astype(np.float64), mask.astype(bool), strict=True)):
         if kept.any():
             np.testing.assert_allclose(pooled[row], tokens[kept].mean(0), rtol=1e-4, atol=1e-3)
+
+
+@given(
+    scores=arrays(
+        np.float32, st.tuples(st.integers(2, 7), st.just(4)), elements=st.floats(-9, 9, width=32) | st.just(np.nan)
+    ),
+    cut=st.integers(1, 6),
+    softmax=st.booleans(),
+)
+def test_an_answer_does_not_depend_on_the_neighbours(scores: Any, cut: int, softmax: bool) -> None:
+    parameters = {"k": 3, "labels": None, "softmax": softmax, "output": "logits"}
+    model = TritonPythonModel()
+    model.configure({name: json.dumps(value) for name, value in parameters.items()}, Path())
+    parts = [{"logits": part} for part in (scores[:cut], scores[cut:]) if len(part)]
+    together = split(model.process(merge(parts)), [len(part["logits"]) for part in parts])
+    for part, result in zip(parts, together, strict=True):
+        alone = model.process(part)
+        assert result.errors == alone.errors
+        for name, array in alone.outputs.items():
+            np.testing.assert_array_equal(result.outputs[name], array)
 
 
 @given(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ PICK = HEAD + "g (float[N,4] x, int64[N,1] index) => (float[N,1] y) { y = Gather
 X = "input [{ name: 'x' data_type: TYPE_FP32 dims: [4] }]\n"
 Y = "output [{ name: 'y' data_type: TYPE_FP32 dims: [4] }]\n"
 BATCHED = "max_batch_size: 8\n" + X + Y
+THREADS = "max_batch_size: 8 parameters {{ key: 'intra_op_thread_count' value {{ string_value: '{}' }} }}"
 
 ACCEPTED = {
     "complete_batched": (ADD_ONE, ""),
@@ -46,6 +49,8 @@ ACCEPTED = {
     ),
     "two_outputs": (TWO, ""),
     "pick": (PICK, "max_batch_size: 8"),
+    "one_thread": (ADD_ONE, THREADS.format(1)),
+    "three_threads": (ADD_ONE, THREADS.format(3)),
     "unbatched": (ADD_ONE, X.replace("[4]", "[-1, 4]") + Y.replace("[4]", "[-1, 4]")),
 }
 # One of each road to a refusal; all cases: tests/unit/python_backends/test_onnx_config.py.
@@ -186,3 +191,19 @@ def test_a_failing_run_answers_with_the_reason(client: triton.InferenceServerCli
     with pytest.raises(InferenceServerException, match=r"onnxruntime execute failure.*GatherElements"):
         infer(client, "pick", {"x": values, "index": np.array([[9]])})
     assert infer(client, "pick", {"x": values, "index": np.array([[3]])})["y"] == 3, "the instance lives on"
+
+
+def threads_of(server: Server, model: str) -> int:
+    """Threads of the process that runs a model's only instance: Triton's stub has the graph on its command line."""
+    graph = bytes(server.repository / model / "1" / "model.onnx")
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # processes come and go
+            if graph in (process / "cmdline").read_bytes().split(b"\0"):
+                found.append(len(list((process / "task").iterdir())))
+    assert len(found) == 1, f"{len(found)} processes run {model}"
+    return found[0]
+
+
+def test_the_number_of_threads_is_that_of_the_config(server: Server) -> None:
+    assert threads_of(server, "three_threads") - threads_of(server, "one_thread") == 2

@@ -214,3 +214,17 @@ def test_every_option_is_described_and_unknown_ones_are_refused(model: type[Proc
 def test_values_outside_their_range_are_refused(value: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ImageDecode(**value)  # type: ignore[arg-type]
+
+
+def test_a_file_may_lie_in_an_installed_package(tmp_path: Path) -> None:
+    from repository_builder.spec.files import context
+    from repository_builder.spec.model import GoldenSpec
+
+    found = GoldenSpec.model_validate({"inputs": "package:pydantic/py.typed"}, context=context(tmp_path)).inputs
+    assert found is not None
+    assert found.is_absolute()
+    assert found.name == "py.typed"
+    with pytest.raises(ValidationError, match="no package `no_such_package` is installed"):
+        GoldenSpec.model_validate({"inputs": "package:no_such_package/x"}, context=context(tmp_path))
+    with pytest.raises(ValidationError, match="does not exist"):
+        GoldenSpec.model_validate({"inputs": "package:pydantic/absent"}, context=context(tmp_path))
