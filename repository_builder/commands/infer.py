@@ -173,7 +173,7 @@ def _cell(value: Any) -> str:
 def _summary(array: Array) -> str:
     flat = array.reshape(-1)
     cells = [_cell(value) for value in flat[:_SHOWN_ELEMENTS]]
-    return ", ".join(cells) + (f", … {flat.size} in all" if flat.size > _SHOWN_ELEMENTS else "")
+    return f"[{', '.join(cells)}, …] {flat.size} in all" if flat.size > _SHOWN_ELEMENTS else f"[{', '.join(cells)}]"
 
 
 def _plain(value: Any) -> Any:

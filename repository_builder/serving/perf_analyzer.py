@@ -29,6 +29,7 @@ LOCK = Path(__file__).with_name("perf_analyzer.lock")
 _PROGRAM = "perf_analyzer"
 _LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 """Library that the binary asks for → where it lies among the embedded Triton's."""
+_WARM_UP_S = 0.5
 _WINDOWS = 3
 _WINDOW_OVERHEAD = 1.2
 """perf_analyzer measures for 1.2 times the interval that it is told, three times (facts: its inference_profiler)."""
@@ -177,15 +178,17 @@ def sweep(
     seconds: float = 2.0,
     progress: Progress = silent,
 ) -> list[Measurement]:
-    """One measurement per concurrency, with the model's golden inputs."""
+    """One measurement per concurrency, with the model's golden inputs; a short one before them warms the server up."""
     from repository_builder.serving.client import Client
 
     with Client(server.grpc) as client:
         limit = int(client.config(model).max_batch_size)
     results = []
     with golden_input_data(repository, model, max_batch_size=limit) as data:
+        progress(f"{model}: warming up", 0.0)
+        analyzer.measure(server, model, concurrency=max(levels), seconds=_WARM_UP_S, input_data=data)
         for number, level in enumerate(levels):
-            progress(f"{model}: {level} requests in flight", number / len(levels))
+            progress(f"{model}: {level} request{'s' * (level > 1)} in flight", number / len(levels))
             results.append(analyzer.measure(server, model, concurrency=level, seconds=seconds, input_data=data))
     return results
 
