@@ -36,7 +36,8 @@ class ParserJudge:
     """Asks the parser of one package. Use as a context manager, or `close` it."""
 
     def __init__(self, package: str, *, python: str = sys.executable, timeout_s: float = TIMEOUT_S) -> None:
-        self._command = [python, "-m", "repository_builder.onnx_graph.parser_child", package]
+        child = Path(__file__).with_name("parser_child.py")
+        self._command = [python, "-P", str(child), package]  # -P: our modules must not shadow the library's
         self._package = package
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
@@ -77,6 +78,8 @@ class ParserJudge:
 
     def _ask(self, content: bytes, path: str) -> dict[str, Any] | None:
         """The child's answer, or None if it died; it is then started anew."""
+        if self._child is not None and self._child.poll() is not None:
+            self.close()  # it died while nobody asked: no graph is to blame
         if self._child is None:
             self._start()
         child = self._child
