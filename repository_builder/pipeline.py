@@ -114,8 +114,8 @@ def _export(name: str, source: PytorchSource, machine: Machine) -> Stage:
     return Stage(
         name=f"{name}/export",
         run=export.run,
-        params=source.model_dump(mode="json", exclude={"factory"}) | {"function": source.factory.function},
-        sources={"code": source.factory.file},
+        params=source.model_dump(mode="json", exclude={"factory", "files"}) | {"function": source.factory.function},
+        sources={"code": source.factory.file, **{f"file/{n}": path for n, path in enumerate(source.files)}},
         modules=("repository_builder.stages.export_worker",),
         tools=machine.versions("torch", "onnx", "onnxscript"),
     )

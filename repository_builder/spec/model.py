@@ -109,6 +109,9 @@ class PytorchSource(SpecModel):
     """Outputs of `forward`, in order, with their full shapes."""
     opset: Annotated[int, Field(ge=17, le=23)] = 20
     """ONNX opset of the export; pinned, so that a newer exporter does not change the result."""
+    files: tuple[SpecFile, ...] = ()
+    """Other files that the factory reads, such as weights: when their content changes, the module is exported again.
+    `package:name/file` is a file inside an installed Python package."""
 
 
 class Source(OneOf):

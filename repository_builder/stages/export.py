@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from repository_builder.build.stage import StageContext
-from repository_builder.console import Progress, note
+from repository_builder.console import Progress
 from repository_builder.errors import RepositoryBuilderError, SpecError, StageFailed, ToolMissing
 from repository_builder.resources import cache_folder
 
@@ -27,15 +27,17 @@ MODEL = "model.onnx"
 
 
 def run(context: StageContext) -> None:
-    """Export; parameters `function`, `inputs`, `outputs` and `opset` as in `PytorchSource`, source `code`: the file."""
+    """Export; parameters `function`, `inputs`, `outputs` and `opset` as in `PytorchSource`.
+
+    Sources: `code`, the factory's file, and `file/0`, `file/1` …: others that it may read.
+    """
     code = context.sources["code"]
-    wanted = dict(context.params) | {"code": str(code), "out": str(context.out / MODEL)}
+    files = [str(path) for role, path in context.sources.items() if role != "code"]
+    wanted = dict(context.params) | {"code": str(code), "files": files, "out": str(context.out / MODEL)}
     log = _log_file()
     answer = _work(wanted, code, log, context.progress)
     if not answer.get("done"):
         raise _explain(answer, f"{code}:{context.params['function']}", log)
-    for path in answer["also_read"]:
-        note(f"export: `{code.name}` also read `{path}`: a change of that file alone does not export again")
     log.unlink()
 
 

@@ -22,8 +22,11 @@ ATOL_OF_RANGE = 1e-4
 """Largest difference between module and graph, as a share of the largest output."""
 DTYPES = {"FP32": "float32", "FP16": "float16", "INT64": "int64", "INT32": "int32", "BOOL": "bool", "UINT8": "uint8"}
 
+FILES_FIX = "list them under `source.pytorch.files`"
 INPUTS_FIX = "`inputs` must be those of `forward`, in its order, with shapes it takes"
 SIZE_FIX = "it works at the example's sizes only: write the size of a dimension that is fixed, instead of a name"
+
+WEIGHTS = {".bin", ".ckpt", ".npy", ".npz", ".pt", ".pth", ".safetensors"}
 
 Request = Mapping[str, Any]
 Reporter = Callable[..., None]
@@ -60,6 +63,7 @@ def main(request: Request, report: Reporter) -> None:
     report(progress=f"running {Path(request['code']).name}:{request['function']}")
     torch.manual_seed(SEED)
     module = _made(request, torch)
+    _refuse_unknown(opened, request)
     module.eval()
     wrapper = _in_order(module, list(request["outputs"]), torch)
     report(progress="running the module at two sizes")
@@ -72,7 +76,7 @@ def main(request: Request, report: Reporter) -> None:
     report(progress="comparing the graph with the module")
     _compare(request, sizes[0], expected)
     _compare(request, sizes[1], larger)
-    report(done=True, also_read=sorted(opened - {Path(request["code"]).name}))
+    report(done=True)
 
 
 def _torch() -> Any:
@@ -85,18 +89,29 @@ def _torch() -> Any:
     return torch
 
 
-def _watch(folder: Path) -> set[str]:
-    """Names of the files of the spec's folder that are opened from now on."""
-    opened: set[str] = set()
+def _watch(folder: Path) -> set[Path]:
+    """Files that are opened from now on and may change the result: those of the spec's folder, and weights anywhere."""
+    opened: set[Path] = set()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and isinstance(arguments[0], str) and arguments[1] != "w":
-            path = Path(arguments[0]).absolute()
-            if path.is_relative_to(folder) and path.is_file() and "__pycache__" not in path.parts:
-                opened.add(str(path.relative_to(folder)))
+        if event == "open" and isinstance(arguments[0], (str, os.PathLike)) and arguments[1] != "w":
+            path = Path(os.fspath(arguments[0])).absolute()
+            if (path.is_relative_to(folder) or path.suffix in WEIGHTS) and path.is_file():
+                opened.add(path)
 
     sys.addaudithook(hook)
     return opened
+
+
+def _refuse_unknown(opened: set[Path], request: Request) -> None:
+    """Refuse files that are not part of the stage's recipe: their changes would go unnoticed."""
+    code = Path(request["code"])
+    known = {code.resolve(), *(Path(path).resolve() for path in request["files"])}
+    unknown = [path for path in sorted(opened) if path.resolve() not in known and path.suffix != ".pyc"]
+    if unknown:
+        listed = ", ".join(str(p.relative_to(code.parent) if p.is_relative_to(code.parent) else p) for p in unknown)
+        why = "when they change, nothing would be exported again, and the old graph would be served"
+        raise Failure("spec", f"`{code.name}` reads files that the spec does not name", f"{listed}: {why}", FILES_FIX)
 
 
 def _made(request: Request, torch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def context(folder: Path, code: str, **changes: Any) -> StageContext:
 def failure(folder: Path, code: str, **changes: Any) -> dict[str, str]:
     """The report of the worker, run in this process: torch is imported once for all tests."""
     wanted = context(folder, code, **{"inputs": ONE, "outputs": {"y": ["batch", 4]}} | changes)
-    request = dict(wanted.params) | {"code": str(folder / "net.py"), "out": str(wanted.out / "model.onnx")}
+    request = dict(wanted.params) | {"code": str(folder / "net.py"), "files": [], "out": str(wanted.out / "model.onnx")}
     with pytest.raises(export_worker.Failure) as caught:
         export_worker.main(request, lambda **_: None)
     return caught.value.report
@@ -96,20 +97,39 @@ def test_a_dying_process_is_reported(tmp_path: Path, fresh_cache: Path) -> None:
     assert caught.value.problems[0].why.startswith("it was running net.py:build: killed by signal 9")
 
 
-def test_files_beside_the_factory_are_announced(
-    tmp_path: Path, fresh_cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "scale.py").write_text("FACTOR = 2\n")
-    code = "import torch\nfrom scale import FACTOR\n" + textwrap.dedent("""
-        class Scale(torch.nn.Module):
-            def forward(self, x):
-                return x * FACTOR
+FACTOR = """
+    import json
+    from pathlib import Path
+    import torch
+    from scale import FACTOR
 
-        def build():
-            return Scale()
-    """)
-    export.run(context(tmp_path, code, inputs=ONE, outputs={"y": ["batch", 4]}))
-    assert "also read `scale.py`: a change of that file alone does not export again" in capsys.readouterr().err
+    class Scale(torch.nn.Module):
+        def forward(self, x):
+            return x * FACTOR
+
+    def build():
+        Path("sizes.json").read_text()
+        (Path(__file__).parent.parent / "weights.npy").read_bytes()
+        return Scale()
+"""
+
+
+def test_every_file_that_the_factory_reads_must_be_in_the_recipe(tmp_path: Path, fresh_cache: Path) -> None:
+    """Imported modules, files beside it, and weights wherever they lie: else a stale graph would be served."""
+    folder = tmp_path / "spec"
+    folder.mkdir()
+    files = {"scale.py": "FACTOR = 2", "sizes.json": "{}", "../weights.npy": ""}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    wanted = context(folder, FACTOR, inputs=ONE, outputs={"y": ["batch", 4]})
+    with pytest.raises(SpecError) as caught:
+        export.run(wanted)
+    weights = tmp_path / "weights.npy"
+    assert caught.value.problems[0].why.startswith(f"scale.py, sizes.json, {weights}: when they change")
+    assert "source.pytorch.files" in caught.value.problems[0].fix
+    named = {f"file/{n}": (folder / name).resolve() for n, name in enumerate(files)}
+    export.run(replace(wanted, sources={**wanted.sources, **named}))
+    assert (wanted.out / "model.onnx").is_file()
 
 
 SCALE = "import torch\nclass Scale(torch.nn.Module):\n    def forward(self, x):\n        {}\ndef build():\n    return Scale()\n"
