@@ -102,7 +102,7 @@ class Model:
     @cached_property
     def is_plausible(self) -> bool:
         """Does anything here look like a model: a config, or a folder whose name is a number?"""
-        return CONFIG in self.files or any(name.isdigit() for name in self.folders) or self.config_is_broken_link
+        return CONFIG in self.files or any(name.isdecimal() for name in self.folders) or self.config_is_broken_link
 
     @cached_property
     def config_is_broken_link(self) -> bool:
@@ -154,6 +154,11 @@ class Model:
     def is_ensemble(self) -> bool:
         """Is it an ensemble?"""
         return bool(self.config.platform == "ensemble" or self.config.HasField("ensemble_scheduling"))
+
+    @cached_property
+    def is_relocated(self) -> bool:
+        """May a repository agent put other files in place of these before Triton reads them?"""
+        return bool(self.config.model_repository_agents.agents)
 
     @cached_property
     def versions(self) -> tuple[Version, ...]:
@@ -290,7 +295,7 @@ class Version:
 
 def version_number(folder: str) -> int | None:
     """The number that Triton reads from a folder's name (leading digits), None if it ignores the folder."""
-    found = re.match(r"[ \t]*[+-]?(\d+)", folder)
+    found = re.match(r"[ \t]*[+-]?([0-9]+)", folder)
     if folder in RESERVED or found is None or (len(folder) > 1 and folder[0] == "0"):
         return None
     number = int(found.group())

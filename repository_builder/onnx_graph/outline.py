@@ -40,6 +40,8 @@ class Outline:
     inputs: tuple[Value, ...]
     """Without initializers."""
     outputs: tuple[Value, ...]
+    overridable: frozenset[str]
+    """Inputs that have an initializer: a request may give them and need not (IR version 4 and newer)."""
     operators: frozenset[tuple[str, str]]
     """(domain, type) of every node, subgraphs included; the default domain is empty."""
     functions: frozenset[tuple[str, str]]
@@ -92,6 +94,7 @@ class _Reader:
             opsets,
             tuple(value for value in inputs if value.name not in self.initializers),
             outputs,
+            frozenset(value.name for value in inputs if value.name in self.initializers),
             frozenset(self.operators),
             frozenset(functions),
             tuple(self.external),

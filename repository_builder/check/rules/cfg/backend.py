@@ -32,7 +32,7 @@ def backend_not_determined(model: Model) -> Iterator[Found]:
     """
     config = model.config
     given = config.platform or config.backend or config.default_model_filename
-    if not model.backend and not given and not _schedules(model):
+    if not model.backend and not given and not _schedules(model) and not model.is_relocated:
         where = "in the first version folder" if model.folders else "because there is no version folder"
         yield model.finding(
             "backend",

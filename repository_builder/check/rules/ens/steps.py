@@ -216,7 +216,8 @@ def step_without_batch(model: Model) -> Iterator[Found]:
 )
 def merged_decoupled_branches(model: Model) -> Iterator[Found]:
     """## What it does
-    Checks that no step joins tensors that come from different decoupled steps.
+    Checks that no step joins tensors that come from different decoupled steps, and that all outputs of the ensemble come
+    from one.
 
     ## Why is this bad?
     Decoupled models answer a request with any number of responses; Triton cannot pair those of two, and refuses.
@@ -242,3 +243,7 @@ def merged_decoupled_branches(model: Model) -> Iterator[Found]:
             source = path if decoupled.get(path) else min(origins, default="")
             origin |= dict.fromkeys(step.output_map.values(), source)
         waiting = [each for each in waiting if each not in able]
+    if len({origin.get(tensor.name, "") for tensor in model.outputs}) > 1:
+        yield model.finding(
+            "output", "the outputs stem from different decoupled steps", fix="take them from one branch"
+        )

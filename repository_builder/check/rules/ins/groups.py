@@ -181,6 +181,31 @@ def only_passive_instances(model: Model) -> Iterator[Found]:
         yield model.finding(field, "no instance takes requests: all are passive", fix="remove `passive` from one group")
 
 
+MOST_GPUS = 16
+"""In one machine: HGX boards have 8, DGX-2 had 16."""
+
+
+@rule("INS009", "gpu-beyond-any-machine", Severity.WARNING, requires=("INS001",))
+def gpu_beyond_any_machine(model: Model) -> Iterator[Found]:
+    """## What it does
+    Reports a GPU number that hardly any machine has: 16 and more.
+
+    ## Why is this bad?
+    Where the GPU does not exist Triton answers `specifies invalid or unsupported gpu id 42` (KIND_GPU), or takes the CPU and
+    then finds GPUs listed (the default kind), and does not load the model.
+
+    ## Example
+    ```pbtxt
+    instance_group [ { kind: KIND_GPU gpus: [ 42 ] } ]
+    ```
+    """
+    for index, group in enumerate(model.config.instance_group):
+        for place, number in enumerate(group.gpus):
+            if number >= MOST_GPUS and not model.is_ensemble:
+                field = f"instance_group[{index}].gpus[{place}]"
+                yield model.finding(field, f"hardly any machine has a GPU {number}", fix="list GPUs that exist")
+
+
 @rule("INS008", "secondary-device-ignored", Severity.WARNING)
 def secondary_device_ignored(model: Model) -> Iterator[Found]:
     """## What it does

@@ -44,7 +44,7 @@ def profile_outside_tensorrt(model: Model) -> Iterator[Found]:
             )
 
 
-_NUMBER = re.compile(r"[ \t\n\v\f\r]*[+-]?(\d+)")
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*[+-]?([0-9]+)")
 
 
 @rule("INS021", "profile-is-no-number", Severity.ERROR, requires=("INS020",), triton="profile")

@@ -261,6 +261,40 @@ def _duplicates(model: Model, side: str, tensors: tuple[Any, ...]) -> Iterator[F
         seen.add(tensor.name)
 
 
+@rule(
+    "IO011",
+    "torchscript-without-tensors",
+    Severity.ERROR,
+    triton="model configuration must contain at least one output",
+)
+def torchscript_without_tensors(model: Model) -> Iterator[Found]:
+    """## What it does
+    Checks that a TorchScript model lists inputs and outputs.
+
+    ## Why is this bad?
+    A TorchScript file does not tell types and shapes, so nothing can be completed; the backend does not load the model.
+
+    ## Example
+    ```pbtxt
+    platform: "pytorch_libtorch"
+    input [ { name: "INPUT__0" data_type: TYPE_FP32 dims: [ 3 ] } ]        # and no output
+    ```
+    """
+    if (
+        model.effective.platform != "pytorch_libtorch"
+        or model.backend != "pytorch"
+        or model.config.runtime == "model.py"
+    ):
+        return
+    if any(version.file.suffix != ".pt" or (version.path / "model.py").exists() for version in model.served):
+        return
+    for side, tensors in (("input", model.inputs), ("output", model.outputs)):
+        if not tensors and not (
+            side == "input" and (model.config.batch_input or model.config.HasField("sequence_batching"))
+        ):
+            yield model.finding(side, f"a TorchScript model lists its {side}s", fix=f"add `{side} [ … ]`")
+
+
 @rule("IO010", "ragged-batch-ignored", Severity.WARNING)
 def ragged_batch_ignored(model: Model) -> Iterator[Found]:
     """## What it does

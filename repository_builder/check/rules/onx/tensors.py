@@ -66,7 +66,7 @@ def unknown_graph_tensor(version: Version) -> Iterator[Found]:
     if not is_onnx(version):
         return
     for side, path, tensor, value in pairs(version):
-        if value is None and tensor.name not in _others(version):
+        if value is None and tensor.name not in _others(version) | version.onnx.overridable:
             names = [each.name for each in (version.onnx.inputs if side == "input" else version.onnx.outputs)]
             message = f"the graph has no {side} `{tensor.name}`{nearest(tensor.name, names)}"
             yield version.finding(f"{path}.name", message, fix=f"name one of {', '.join(names)}")

@@ -11,7 +11,7 @@ from repository_builder.check.inputs import Repository, Version
 from repository_builder.check.rule import Found, Severity, Skip, rule
 from repository_builder.check.rules.trt.settings import is_trt
 
-_NEEDED = re.compile(rb"libnvinfer\.so\.(\d+)")
+_NEEDED = re.compile(rb"libnvinfer\.so\.([0-9]+)")
 
 
 def libraries(repository: Repository) -> list[Path]:

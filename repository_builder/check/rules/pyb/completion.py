@@ -80,8 +80,11 @@ def _walk(version: Version, function: ast.FunctionDef, handle: str) -> Iterator[
 
 def _constant(node: ast.expr, values: dict[str, Any]) -> Any:
     """The value of a literal or of a known name; None where it is not certain."""
-    if isinstance(node, ast.Name):
-        return values.get(node.id)
+    match node:
+        case ast.Name(id=name):
+            return values.get(name)
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
+            return {each.arg: _constant(each.value, values) for each in keywords if each.arg}
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

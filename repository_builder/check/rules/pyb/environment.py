@@ -115,7 +115,7 @@ def numpy_two_empties_outputs(version: Version) -> Iterator[Found]:
     if folder is None:
         return
     majors = [
-        re.match(r"numpy-(\d+)", path.name) for path in folder.glob("lib/python3.*/site-packages/numpy-*.dist-info")
+        re.match(r"numpy-([0-9]+)", path.name) for path in folder.glob("lib/python3.*/site-packages/numpy-*.dist-info")
     ]
     if not any(found and int(found.group(1)) >= 2 for found in majors):
         return

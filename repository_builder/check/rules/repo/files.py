@@ -27,7 +27,7 @@ def missing_model_file(version: Version) -> Iterator[Found]:
     ```
     """
     model = version.model
-    if model.backend not in _EXPECTED or version.file.exists() or model.is_ensemble:
+    if model.backend not in _EXPECTED or version.file.exists() or model.is_ensemble or model.is_relocated:
         return
     if model.backend == "pytorch" and (version.path / "model.py").exists():
         return
@@ -64,7 +64,7 @@ def missing_python_model(version: Version) -> Iterator[Found]:
     ```
     """
     model = version.model
-    if model.backend != "python" or version.file.is_file() or model.is_ensemble:
+    if model.backend != "python" or version.file.is_file() or model.is_ensemble or model.is_relocated:
         return
     present = sorted(entry.name for entry in version.path.iterdir()) if version.path.is_dir() else []
     field = "default_model_filename" if model.config.default_model_filename else ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from repository_builder.check.inputs import RESERVED, Model, version_number
-from repository_builder.check.rule import Create, Found, Severity, rule
+from repository_builder.check.rule import Create, Found, Severity, Skip, rule
 
 
 @rule(
@@ -30,6 +30,8 @@ def no_version(model: Model) -> Iterator[Found]:
     """
     if model.versions:
         return
+    if model.is_relocated:
+        raise Skip(f"{model.name}: a repository agent provides the files")
     near = [name for name in model.folders if name not in RESERVED]
     hint = f" (`{near[0]}` is not taken for one)" if near else ""
     keep = (Create(model.path / "1" / ".gitkeep"),) if model.is_ensemble else ()
@@ -51,8 +53,8 @@ def ignored_version_folder(model: Model) -> Iterator[Found]:
     ```
     """
     for name in model.folders:
-        if re.fullmatch(r"0\d+|[vV][-_.]?\d+(\.\d+)*|version[-_]?\d+", name):
-            number = str(int(re.findall(r"\d+", name)[0]))
+        if re.fullmatch(r"0[0-9]+|[vV][-_.]?[0-9]+(\.[0-9]+)*|version[-_]?[0-9]+", name):
+            number = str(int(re.findall(r"[0-9]+", name)[0]))
             yield model.file_finding(
                 model.path / name, f"`{name}` is not taken for a version", fix=f"call it `{number}`"
             )
@@ -141,7 +143,7 @@ def version_ends_server(model: Model) -> Iterator[Found]:
     ```
     """
     for name in model.folders:
-        digits = re.match(r"[+-]?\d+", name)
+        digits = re.match(r"[+-]?[0-9]+", name)
         if digits and version_number(name) is None and name[0] != "0" and abs(int(digits.group())) >= 2**63:
             yield model.file_finding(
                 model.path / name, f"version {name} makes the whole server end", fix="use a smaller number"

@@ -15,9 +15,9 @@ def listed(model: Model, engine: Engine) -> list[tuple[int, list[int]]]:
     count = len(engine.profiles)
     groups = []
     for index, group in enumerate(model.config.instance_group):
-        numbers = [int(text) for text in group.profile if text.isdigit()] or [0]
+        numbers = [int(text) for text in group.profile if text.isdecimal()] or [0]
         groups.append((index, [number for number in numbers if number < count]))
-    return groups or [(-1, [0])]
+    return groups or [(-1, [0] if count else [])]
 
 
 def field(group: int) -> str:
@@ -45,7 +45,7 @@ def profile_out_of_range(version: Version) -> Iterator[Found]:
     count = len(version.engine.profiles)
     for index, group in enumerate(version.model.config.instance_group):
         for place, text in enumerate(group.profile):
-            if text.isdigit() and int(text) >= count:
+            if text.isdecimal() and int(text) >= count:
                 message = f"there is no profile {text}, only {', '.join(str(number) for number in range(count))}"
                 yield version.finding(
                     f"instance_group[{index}].profile[{place}]", message, fix="list existing profiles"

@@ -59,7 +59,7 @@ def _prefix(built: str, served: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 def _is_compatible(version: Version) -> bool:

@@ -10,6 +10,7 @@ from repository_builder.check.inputs import Version
 from repository_builder.check.rule import Found, Severity, rule
 from repository_builder.check.rules.trt.engine import field, listed
 from repository_builder.check.rules.trt.settings import is_trt
+from repository_builder.check.rules.trt.tensors import batches
 
 
 @rule("TRT030", "overlapping-profiles", Severity.WARNING, requires=("TRT020",))
@@ -64,7 +65,7 @@ def fixed_dimension_outside_profile(version: Version) -> Iterator[Found]:
     numbers = sorted({number for _, group in listed(version.model, engine) for number in group})
     for index, tensor in enumerate(version.model.inputs):
         dims = list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
-        full = [-1, *dims] if maximum > 0 else dims
+        full = [-1, *dims] if batches(version) else dims
         for number in numbers:
             bounds = engine.profiles[number].get(tensor.name)
             if bounds is None or len(bounds.min) != len(full) or tensor.is_shape_tensor:

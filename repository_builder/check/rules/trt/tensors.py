@@ -108,7 +108,55 @@ def type_differs_from_engine(version: Version) -> Iterator[Found]:
             yield version.finding(f"{path}.data_type", message, fix=f"write {wanted}")
 
 
-@rule("TRT043", "dims-differ-from-engine", Severity.ERROR, requires=("CFG021",), triton="model configuration specifies")
+def batches(version: Version) -> bool | None:
+    """Does the engine's first dimension count as the batch? None where the configured dims contradict each other.
+
+    With auto-completion a `max_batch_size` of 0 means "not said": the rank of the configured dims decides.
+    """
+    if version.model.config.max_batch_size > 0 or not version.host.auto_complete:
+        return bool(version.model.config.max_batch_size > 0)
+    ranks = {len(own.shape) - len(_dims(tensor)) for _, tensor, own in pairs(version) if _dims(tensor)}
+    if ranks == {0, 1}:
+        return None
+    return ranks == {1}
+
+
+def _dims(tensor: Any) -> list[int]:
+    return list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
+
+
+@rule(
+    "TRT046",
+    "contradicting-ranks",
+    Severity.ERROR,
+    requires=("CFG021",),
+    triton="model tensor configurations are contradicting each other in terms of whether batching is supported",
+)
+def contradicting_ranks(version: Version) -> Iterator[Found]:
+    """## What it does
+    Checks, where `max_batch_size` is left to auto-completion, that all dims are given either with or without the batch.
+
+    ## Why is this bad?
+    The backend cannot tell whether the model batches, and does not load it.
+
+    ## Example
+    ```pbtxt
+    # the engine has x [-1, 16] and y [-1, 16]
+    input  [ { name: "x" data_type: TYPE_FP32 dims: [ 16 ] } ]
+    output [ { name: "y" data_type: TYPE_FP32 dims: [ -1, 16 ] } ]
+    ```
+    """
+    if is_trt(version.model) and batches(version) is None:
+        yield version.finding("max_batch_size", "some dims include the batch, others do not", fix="set max_batch_size")
+
+
+@rule(
+    "TRT043",
+    "dims-differ-from-engine",
+    Severity.ERROR,
+    requires=("CFG021", "TRT046"),
+    triton="model configuration specifies",
+)
 def dims_differ_from_engine(version: Version) -> Iterator[Found]:
     """## What it does
     Checks that `dims` (or `reshape`), with the batch in front when `max_batch_size` is above 0, agree with the engine: the
@@ -125,9 +173,9 @@ def dims_differ_from_engine(version: Version) -> Iterator[Found]:
     """
     if not is_trt(version.model):
         return
-    batching = version.model.config.max_batch_size > 0
+    batching = batches(version)
     for path, tensor, own in pairs(version):
-        dims = list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
+        dims = _dims(tensor)
         if own.is_shape_tensor or tensor.is_shape_tensor or (not dims and not tensor.HasField("reshape")):
             continue
         if getattr(tensor, "allow_ragged_batch", False):
@@ -166,6 +214,32 @@ def unmarked_shape_tensor(version: Version) -> Iterator[Found]:
         elif own.is_shape_tensor and not tensor.is_shape_tensor and not version.host.auto_complete:
             message = f"`{tensor.name}` is a shape tensor of the engine"
             yield version.finding(path, message, fix="add is_shape_tensor: true")
+
+
+@rule(
+    "TRT047",
+    "wrongly-marked-format",
+    Severity.ERROR,
+    triton="uses a linear IO format, but 'is_non_linear_format_io' is incorrectly set to true",
+)
+def wrongly_marked_format(version: Version) -> Iterator[Found]:
+    """## What it does
+    Checks that `is_non_linear_format_io` stands on tensors of the engine that have a non-linear format.
+
+    ## Why is this bad?
+    The backend does not load the model.
+
+    ## Example
+    ```pbtxt
+    input [ { name: "x" data_type: TYPE_FP16 dims: [ 16, 8, 8 ] is_non_linear_format_io: true } ]      # the engine is linear
+    ```
+    """
+    if not is_trt(version.model):
+        return
+    for path, tensor, own in pairs(version):
+        if tensor.is_non_linear_format_io and own.is_linear:
+            field = f"{path}.is_non_linear_format_io"
+            yield version.finding(field, f"`{tensor.name}` has a linear format in the engine", fix="remove the line")
 
 
 @rule("TRT045", "ragged-input-of-rank", Severity.ERROR, triton="ragged")
