@@ -4,7 +4,7 @@
 
 CHECKOUT is a checkout of github.com/triton-inference-server/server (only its folder qa/ is read; nothing of it is part of
 this project). Cases are laid out as qa/L0_model_config/test.sh does it: version folders are made, Python files copied. Where
-that script takes engines from NVIDIA's shared disk, their published shapes are written as `profiles.json`.
+that script takes engines from NVIDIA's shared disk, their published shapes are written as `engine.json`.
 
 A case counts as reported if a finding belongs to a rule that speaks of the fault that Triton's expected message names
 (`PHRASES`). Valid cases count as false alarms if any *error* is found.
@@ -124,9 +124,8 @@ def _score(cases: list[Case], *, show: bool) -> int:
         elif report.errors:
             false.append((case, report))
     for case, report in missed:
-        print(
-            f"missed {case.name}: {case.expected!r}\n       found {[f.id for f in report.findings]}, skipped {len(report.skipped)}"
-        )
+        found = [finding.id for finding in report.findings]
+        print(f"missed {case.name}: {case.expected!r}\n       found {found}, skipped {len(report.skipped)}")
     for case, report in false:
         for finding in report.findings:
             if finding.severity == "error":
@@ -251,7 +250,7 @@ ENGINES = ("tensorrt",)
 def _engine(source: Path, version: Path) -> None:
     (version / "model.plan").write_bytes(b"placeholder of an engine from a shared disk")
     if source.name != "reshape_config_provided":  # its engine's shapes are not published
-        (version / "profiles.json").write_text(json.dumps(_facts(source)))
+        (version.parent / "engine.json").write_text(json.dumps(_facts(source)))
 
 
 def _facts(source: Path) -> dict[str, object]:
@@ -265,26 +264,25 @@ def _facts(source: Path) -> dict[str, object]:
         dtypes = {"INPUT0": "FP16", "INPUT1": "FP16", "OUTPUT0": "INT8", "OUTPUT1": "INT8"}
     elif "variable" in name or name in ("hint_for_no_batch", "multi_prof_max_bs"):
         bounds, shape = ([1, 1], [1, 16], [8, 32]), [-1, -1]
-    profiles = [{each: dict(zip(("min", "opt", "max"), bounds, strict=True)) for each in inputs}]
+    profiles = [{"shapes": {each: dict(zip(("min", "opt", "max"), bounds, strict=True)) for each in inputs}}]
     if name == "multi_prof_max_bs":
         profiles = profiles * 3
     if name in ("mixed_batch_hint_dims", "mixed_batch_hint_shape_values", "no_config_shape_tensor"):
         return _shape_tensor_facts()
-    tensors = [
-        {"name": n, "mode": "input" if n in inputs else "output", "dtype": dtypes.get(n, "FP32"), "shape": shape}
-        for n in (*inputs, *outputs)
-    ]
-    return {"tensors": tensors, "profiles": profiles}
+    return {
+        "inputs": [{"name": each, "dtype": dtypes.get(each, "FP32"), "shape": shape} for each in inputs],
+        "outputs": [{"name": each, "dtype": dtypes.get(each, "FP32"), "shape": shape} for each in outputs],
+        "profiles": profiles,
+    }
 
 
 def _shape_tensor_facts() -> dict[str, object]:
-    tensors = [
-        {"name": "DUMMY_INPUT0", "mode": "input", "dtype": "FP32", "shape": [-1, -1, -1]},
-        {"name": "INPUT0", "mode": "input", "dtype": "INT32", "shape": [3], "shape_tensor": True},
-        {"name": "DUMMY_OUTPUT0", "mode": "output", "dtype": "FP32", "shape": [-1, -1, -1]},
-        {"name": "OUTPUT0", "mode": "output", "dtype": "FP32", "shape": [-1, -1, -1]},
+    inputs = [
+        {"name": "DUMMY_INPUT0", "dtype": "FP32", "shape": [-1, -1, -1]},
+        {"name": "INPUT0", "dtype": "INT32", "shape": [3], "shape_tensor": True},
     ]
-    return {"tensors": tensors, "profiles": []}
+    outputs = [{"name": each, "dtype": "FP32", "shape": [-1, -1, -1]} for each in ("DUMMY_OUTPUT0", "OUTPUT0")]
+    return {"inputs": inputs, "outputs": outputs, "profiles": []}
 
 
 # -- the rest of qa/ -----------------------------------------------------------------------------------------------------

@@ -1,8 +1,15 @@
 """Facts about a TensorRT engine that can be had without a GPU.
 
-Three sources: the plan's own header (TensorRT's version), a sidecar `profiles.json` in the version's folder, which the
-builder writes, and the package `tensorrt` where it is installed. Without sidecar and package the tensors and profiles
-stay unknown, and the rules that need them say so.
+Three sources: the plan's own header (TensorRT's version), the file `engine.json` in the model's folder, which the builder
+writes, and the package `tensorrt` where it is installed. Without file and package the tensors and profiles stay unknown, and
+the rules that need them say so.
+
+Of `engine.json` these keys are read; for a plan that another tool built they can be written by hand:
+
+    {"builder": {"version": "10.16.1"}, "compute_capabilities": ["9.0"], "hardware_compatibility": "none", "flags": [],
+     "inputs": [{"name": "x", "dtype": "FP32", "shape": ["batch", 16], "shape_tensor": false, "linear": true}],
+     "outputs": […], "profiles": [{"name": "p", "shapes": {"x": {"min": [1, 16], "opt": [4, 16], "max": [8, 16]}}}],
+     "network": {"bytes": {"FP32": 4096}}, "engine": {"activation_bytes": 1048576}, "plugins": ["libnms.so"]}
 """
 
 from __future__ import annotations
@@ -15,7 +22,7 @@ from typing import Any
 
 from repository_builder.check.rule import Skip
 
-SIDECAR = "profiles.json"
+SIDECAR = "engine.json"
 _TAG = b"ftrt"  # TensorRT's samples/common/sampleEngines.cpp: kPLAN_FILE_TAG, version bytes 24 to 27
 
 
@@ -49,7 +56,7 @@ class Engine:
     tensors: tuple[EngineTensor, ...]
     profiles: tuple[Mapping[str, Bounds], ...]
     tensorrt: str = ""
-    compute_capability: str = ""
+    compute_capabilities: tuple[str, ...] = ()
     version_compatible: bool = False
     hardware_compatible: bool = False
     weights_bytes: int = 0
@@ -90,12 +97,12 @@ def plan_version(path: Path) -> str:
 
 def read(plan: Path) -> Engine:
     """Facts about the engine in `plan`, from its sidecar or from `tensorrt`. Raises Skip where neither helps."""
-    sidecar = plan.parent / SIDECAR
+    sidecar = plan.parent.parent / SIDECAR
     if sidecar.is_file():
         try:
             return _from_json(json.loads(sidecar.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Skip(f"{sidecar} cannot be used: {error}") from error
+            raise Skip(f"{sidecar} cannot be used: {error!r}") from error
     if not plan.is_file():
         raise Skip(f"there is no plan {plan}")
     return _from_tensorrt(plan)
@@ -103,34 +110,32 @@ def read(plan: Path) -> Engine:
 
 def _from_json(value: dict[str, Any]) -> Engine:
     tensors = tuple(
-        EngineTensor(
-            each["name"],
-            each["mode"] == "input",
-            each["dtype"],
-            tuple(int(dim) for dim in each["shape"]),
-            bool(each.get("shape_tensor", False)),
-            bool(each.get("linear", True)),
-        )
-        for each in value["tensors"]
+        _described(each, is_input=side == "inputs") for side in ("inputs", "outputs") for each in value[side]
     )
     profiles = tuple(
         {
             name: Bounds(*(tuple(int(dim) for dim in bounds[which]) for which in ("min", "opt", "max")))
-            for name, bounds in profile.items()
+            for name, bounds in profile["shapes"].items()
         }
         for profile in value["profiles"]
     )
     return Engine(
         tensors,
         profiles,
-        str(value.get("tensorrt", "")),
-        str(value.get("compute_capability", "")),
-        bool(value.get("version_compatible", False)),
-        bool(value.get("hardware_compatible", False)),
-        int(value.get("weights_bytes", 0)),
-        int(value.get("activation_bytes", 0)),
+        str(value["builder"]["version"]) if "builder" in value else "",
+        tuple(str(each) for each in value.get("compute_capabilities", ())),
+        "VERSION_COMPATIBLE" in value.get("flags", ()),
+        value.get("hardware_compatibility") not in (None, "", "none", "NONE"),
+        sum(int(size) for size in value.get("network", {}).get("bytes", {}).values()),
+        int(value.get("engine", {}).get("activation_bytes", 0)),
         tuple(str(name) for name in value.get("plugins", ())),
     )
+
+
+def _described(value: dict[str, Any], *, is_input: bool) -> EngineTensor:
+    shape = tuple(dim if isinstance(dim, int) else -1 for dim in value["shape"])
+    is_shape = bool(value.get("shape_tensor", False))
+    return EngineTensor(value["name"], is_input, value["dtype"], shape, is_shape, bool(value.get("linear", True)))
 
 
 def _from_tensorrt(plan: Path) -> Engine:

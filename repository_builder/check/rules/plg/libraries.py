@@ -66,7 +66,7 @@ def plugin_of_another_tensorrt_major(repository: Repository) -> Iterator[Found]:
 @rule("PLG002", "missing-plugin-library", Severity.ERROR)
 def missing_plugin_library(version: Version) -> Iterator[Found]:
     """## What it does
-    Checks that the plugin libraries that an engine needs (its `profiles.json` lists them) lie in the repository.
+    Checks that the plugin libraries that an engine needs (its `engine.json` lists them) lie in the repository.
 
     ## Why is this bad?
     Without them the plan does not deserialize: `Could not find any supported formats`, `getPluginCreator could not find
@@ -74,7 +74,7 @@ def missing_plugin_library(version: Version) -> Iterator[Found]:
 
     ## Example
     ```
-    net/1/profiles.json      # "plugins": ["libroialign.so"], and no such file
+    net/engine.json      # "plugins": ["libroialign.so"], and no such file
     ```
     """
     if not is_trt(version.model):

@@ -25,7 +25,7 @@ def _built_with(version: Version) -> str:
 @rule("TRT010", "plan-of-another-tensorrt", Severity.ERROR)
 def plan_of_another_tensorrt(version: Version) -> Iterator[Found]:
     """## What it does
-    Compares, with `--image`, the TensorRT version in the plan's header (or its `profiles.json`) with that of the container.
+    Compares, with `--image`, the TensorRT version in the plan's header (or its `engine.json`) with that of the container.
 
     ## Why is this bad?
     A plan runs with the very TensorRT that built it; others refuse to deserialize it. Only a version-compatible plan may be
@@ -84,17 +84,19 @@ def plan_of_another_gpu(version: Version) -> Iterator[Found]:
     """
     if not is_trt(version.model):
         return
-    built = version.engine.compute_capability
-    gpu = version.host.known_gpu
+    engine, gpu = version.engine, version.host.known_gpu
     if gpu is None:
         return
-    if not built:
+    if not engine.compute_capabilities:
         raise Skip(f"for which GPU {version.file} was built is not known")
-    if built == gpu.compute_capability or version.model.config.cc_model_filenames.get(gpu.compute_capability):
+    wanted, named = gpu.compute_capability, version.model.config.cc_model_filenames
+    if wanted in engine.compute_capabilities or (wanted in named and named[wanted] != version.file.name):
         return
-    newer = float(gpu.compute_capability) >= max(8.0, float(built))
-    if not (version.engine.hardware_compatible and newer):
-        message = f"the plan was built for compute capability {built}, {gpu.name} has {gpu.compute_capability}"
-        yield version.file_finding(
-            version.file, message, fix="build it on the GPU that serves it, or use cc_model_filenames"
-        )
+    oldest = min(float(each) for each in engine.compute_capabilities)
+    if engine.hardware_compatible and float(wanted) >= max(8.0, oldest):
+        return
+    built = ", ".join(engine.compute_capabilities)
+    message = f"the plan was built for compute capability {built}, {gpu.name} has {wanted}"
+    yield version.file_finding(
+        version.file, message, fix="build it on the GPU that serves it, or use cc_model_filenames"
+    )
