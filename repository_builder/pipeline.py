@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +84,11 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
     choice = choose(name, model, machine)
     before, after = processors_of(model)
     exported = _export(name, model.source.pytorch, machine) if model.source.pytorch else None
+    defined = _define(name, model, exported) if model.plugins else None
     graph = graph_stage.stage(
         name,
-        onnx_file=model.source.onnx,
-        export=exported,
+        onnx_file=None if defined else model.source.onnx,
+        export=defined or exported,
         max_batch_size=model.max_batch_size,
         reads=choice.target.READS,
         tools=machine.versions(*GRAPH_TOOLS),
@@ -102,9 +103,50 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
         max_batch_size=choice.target.max_batch_size(model),
         tools=machine.versions(*REFERENCE_TOOLS, *tools),
     )
+    compiled = _plugins(name, model, graph, choice)
     own = choice.target.stages(name, model, graph, recorded, machine)
-    return Plan(
-        name, model, choice, ({"export": exported} if exported else {}) | {"graph": graph, "golden": recorded} | own
+    if compiled and "engine" in own:
+        own = own | {"engine": replace(own["engine"], needs={**own["engine"].needs, "plugins": compiled})}
+    optional = {"export": exported, "define": defined, "plugins": compiled}
+    found = {role: stage for role, stage in optional.items() if stage}
+    return Plan(name, model, choice, found | {"graph": graph, "golden": recorded} | own)
+
+
+def _define(name: str, model: ModelSpec, exported: Stage | None) -> Stage:
+    from repository_builder.stages import plugin
+
+    folders = model.plugins.folders if model.plugins else ()
+    return plugin.define_stage(name, onnx_file=model.source.onnx, export=exported, folders=folders)
+
+
+def _plugins(name: str, model: ModelSpec, graph: Stage, choice: Choice) -> Stage | None:
+    """The stage that compiles plugins, where the spec and the target want it."""
+    from repository_builder.stages import plugin
+
+    wanted = model.plugins
+    if wanted is None or (wanted.compile != "always" and choice.target.NAME != "tensorrt_plan"):
+        return None
+    params = {
+        "architectures": wanted.architectures,
+        "headers": str(wanted.tensorrt_headers),
+        "ahead_of_time": wanted.ahead_of_time,
+    }
+    return plugin.stage(name, graph=graph, folders=wanted.folders, params=params)
+
+
+def _with_plugins(core: Core, folders: Mapping[str, Path]) -> Core:
+    """The core model with its plugin libraries: files of its folder, which the server is told to load."""
+    from repository_builder.stages import plugin
+
+    if "plugins" not in folders:
+        return core
+    found = plugin.libraries(folders["plugins"])
+    name = core.config.message.name
+    return replace(
+        core,
+        files={**core.files, **{f"plugins/{file}": path for file, path in found.items()}},
+        container={**core.container, **{f"plugin:{file}": f"{name}/plugins/{file}" for file in found}},
+        notes={**core.notes, "plugins": json.loads((folders["plugins"] / plugin.FACTS).read_text())},
     )
 
 
@@ -179,9 +221,9 @@ def _models(plan: Plan, folders: Mapping[str, Path]) -> _Made:
     recorded = {golden.FILENAME: folders["golden"] / golden.FILENAME}
     names = triton_names(plan.name, plan.spec)
     if len(names) == 1:
-        core = plan.choice.target.core(plan.name, plan.spec, folders)
+        core = _with_plugins(plan.choice.target.core(plan.name, plan.spec, folders), folders)
         return _Made([TritonModel(core.config, {**core.files, **recorded}, public=True)], pipeline, core)
-    core = plan.choice.target.core(f"{plan.name}_core", plan.spec, folders)
+    core = _with_plugins(plan.choice.target.core(f"{plan.name}_core", plan.spec, folders), folders)
     limit = core.config.message.max_batch_size
     models = {"core": TritonModel(core.config, core.files)}
     for role, processor in (("preprocess", before), ("postprocess", after)):

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from repository_builder.spec.files import SpecFile
+from repository_builder.spec.plugins import Plugins
 from repository_builder.spec.precision import Precision, TensorrtOptions
 from repository_builder.spec.processors import EmbeddingPool, ImageDecode, TextTokenize, TopK
 
@@ -220,6 +221,8 @@ class ModelSpec(SpecModel):
     """Precision of the network, behind an accuracy gate."""
     tensorrt: TensorrtOptions = TensorrtOptions()
     """How engines are built and served."""
+    plugins: Plugins | None = None
+    """CUDA plugins for operators that TensorRT lacks, and their definition for the CPU; `{}` takes the toolkit's own."""
     preprocess: Preprocess | None = None
     """What happens before the network."""
     postprocess: Postprocess | None = None
