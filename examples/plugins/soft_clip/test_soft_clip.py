@@ -1,4 +1,4 @@
-"""The proof of acme::SoftClip: run it with `pytest`, or `triton-repo plugin test soft_clip --plugins examples/plugins/soft_clip`."""
+"""The proof of acme::SoftClip: run it with `pytest`, or `triton-repo plugin test soft_clip --plugins FOLDER`."""
 
 from pathlib import Path
 
