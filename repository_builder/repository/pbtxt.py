@@ -62,11 +62,7 @@ class Parsed:
 
     def place(self, path: str) -> tuple[int, int]:
         """Line and column of a field, both from 1; see `line`."""
-        return self._lines.at(self.offset(path))
-
-    def locate(self, offset: int) -> tuple[int, int]:
-        """Line and column of an offset in the text."""
-        return self._lines.at(offset)
+        return self._lines.at(self._offset(path))
 
     def has(self, path: str) -> bool:
         """Does the text itself give this field (also as zero)?"""
@@ -76,8 +72,7 @@ class Parsed:
     def _lines(self) -> Lines:
         return Lines(self.text)
 
-    def offset(self, path: str) -> int:
-        """Where a field begins in `text`; see `line`."""
+    def _offset(self, path: str) -> int:
         place = self._find(path)[0]
         return place.start if isinstance(place, Node) else place
 

@@ -23,11 +23,7 @@ def strings(*items: bytes | str) -> Array:
 
 
 def infer(
-    client: triton.InferenceServerClient,
-    model: str,
-    inputs: Mapping[str, Array],
-    outputs: Sequence[str] = (),
-    timeout_s: float = 60,
+    client: triton.InferenceServerClient, model: str, inputs: Mapping[str, Array], outputs: Sequence[str] = ()
 ) -> dict[str, Array]:
     """One request; all outputs, or those that are named."""
     tensors = []
@@ -36,7 +32,7 @@ def infer(
         tensor.set_data_from_numpy(array)
         tensors.append(tensor)
     requested = [triton.InferRequestedOutput(name) for name in outputs] or None
-    answer = client.infer(model, tensors, outputs=requested, client_timeout=timeout_s)
+    answer = client.infer(model, tensors, outputs=requested, client_timeout=60)
     return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
 
 

@@ -1,1 +1,0 @@
-"""Rules about batching, queues and the response cache."""

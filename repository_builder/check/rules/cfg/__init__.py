@@ -1,1 +1,0 @@
-"""Rules about fields, platform and backend, and the syntax of config.pbtxt."""

@@ -1,1 +1,0 @@
-"""Rules about ONNX graphs and the ONNX Runtime backend."""

@@ -1,1 +1,0 @@
-"""Rules about plugin libraries."""

@@ -1,1 +1,0 @@
-"""Rules about the folders and files of a repository (REPO, VER, FILE)."""

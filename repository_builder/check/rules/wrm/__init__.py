@@ -1,1 +1,0 @@
-"""Rules about model warm-up."""
