@@ -25,6 +25,8 @@ COMMANDS: dict[str, str] = {
     "doctor": "compare this machine, a repository and a container; say what will not load",
     "profiles": "choose optimization profiles from recorded requests",
     "plugin": "list, compile, test and start CUDA plugins for TensorRT",
+    "check": "find what would fail or hurt in a model repository, without a server",
+    "explain": "print the page of a rule of the checker",
     "completion": "print a shell completion script",
 }
 """Command → one line of help; the command's module in `commands` has the same name (`-` becomes `_`)."""

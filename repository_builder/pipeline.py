@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from repository_builder import __version__
 from repository_builder.build.run import Artifacts
 from repository_builder.build.stage import Recipe, Stage, content_digest
-from repository_builder.errors import RepositoryBuilderError, SpecError
+from repository_builder.errors import RepositoryBuilderError
 from repository_builder.machine import Machine
 from repository_builder.repository import container, golden, launch
 from repository_builder.repository.ensemble import Pipeline, ensemble
 from repository_builder.repository.manifest import FileEntry, Manifest, ModelEntry, PipelineEntry
-from repository_builder.repository.model_config import Config, Queue, python_model
+from repository_builder.repository.model_config import Queue, python_model
 from repository_builder.repository.python_model import deployed_files
 from repository_builder.repository.tree import VERSION_PLACEHOLDER, Content, TritonModel
-from repository_builder.repository.tuning import Tuning, tuned, tuned_fields
 from repository_builder.spec.model import ModelSpec, PytorchSource, Spec, triton_names
 from repository_builder.spec.processor import Processor
 from repository_builder.stages import golden as golden_stage
@@ -85,10 +84,11 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
     choice = choose(name, model, machine)
     before, after = processors_of(model)
     exported = _export(name, model.source.pytorch, machine) if model.source.pytorch else None
+    defined = _define(name, model, exported) if model.plugins else None
     graph = graph_stage.stage(
         name,
-        onnx_file=model.source.onnx,
-        export=exported,
+        onnx_file=None if defined else model.source.onnx,
+        export=defined or exported,
         max_batch_size=model.max_batch_size,
         reads=choice.target.READS,
         tools=machine.versions(*GRAPH_TOOLS),
@@ -103,9 +103,50 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
         max_batch_size=choice.target.max_batch_size(model),
         tools=machine.versions(*REFERENCE_TOOLS, *tools),
     )
+    compiled = _plugins(name, model, graph, choice)
     own = choice.target.stages(name, model, graph, recorded, machine)
-    return Plan(
-        name, model, choice, ({"export": exported} if exported else {}) | {"graph": graph, "golden": recorded} | own
+    if compiled and "engine" in own:
+        own = own | {"engine": replace(own["engine"], needs={**own["engine"].needs, "plugins": compiled})}
+    optional = {"export": exported, "define": defined, "plugins": compiled}
+    found = {role: stage for role, stage in optional.items() if stage}
+    return Plan(name, model, choice, found | {"graph": graph, "golden": recorded} | own)
+
+
+def _define(name: str, model: ModelSpec, exported: Stage | None) -> Stage:
+    from repository_builder.stages import plugin
+
+    folders = model.plugins.folders if model.plugins else ()
+    return plugin.define_stage(name, onnx_file=model.source.onnx, export=exported, folders=folders)
+
+
+def _plugins(name: str, model: ModelSpec, graph: Stage, choice: Choice) -> Stage | None:
+    """The stage that compiles plugins, where the spec and the target want it."""
+    from repository_builder.stages import plugin
+
+    wanted = model.plugins
+    if wanted is None or (wanted.compile != "always" and choice.target.NAME != "tensorrt_plan"):
+        return None
+    params = {
+        "architectures": wanted.architectures,
+        "headers": str(wanted.tensorrt_headers),
+        "ahead_of_time": wanted.ahead_of_time,
+    }
+    return plugin.stage(name, graph=graph, folders=wanted.folders, params=params)
+
+
+def _with_plugins(core: Core, folders: Mapping[str, Path]) -> Core:
+    """The core model with its plugin libraries: files of its folder, which the server is told to load."""
+    from repository_builder.stages import plugin
+
+    if "plugins" not in folders:
+        return core
+    found = plugin.libraries(folders["plugins"])
+    name = core.config.message.name
+    return replace(
+        core,
+        files={**core.files, **{f"plugins/{file}": path for file, path in found.items()}},
+        container={**core.container, **{f"plugin:{file}": f"{name}/plugins/{file}" for file in found}},
+        notes={**core.notes, "plugins": json.loads((folders["plugins"] / plugin.FACTS).read_text())},
     )
 
 
@@ -180,18 +221,16 @@ def _models(plan: Plan, folders: Mapping[str, Path]) -> _Made:
     recorded = {golden.FILENAME: folders["golden"] / golden.FILENAME}
     names = triton_names(plan.name, plan.spec)
     if len(names) == 1:
-        core = plan.choice.target.core(plan.name, plan.spec, folders)
-        config = _tuned(plan, "core", core.config)
-        return _Made([TritonModel(config, {**core.files, **recorded}, public=True)], pipeline, core)
-    core = plan.choice.target.core(f"{plan.name}_core", plan.spec, folders)
+        core = _with_plugins(plan.choice.target.core(plan.name, plan.spec, folders), folders)
+        return _Made([TritonModel(core.config, {**core.files, **recorded}, public=True)], pipeline, core)
+    core = _with_plugins(plan.choice.target.core(f"{plan.name}_core", plan.spec, folders), folders)
     limit = core.config.message.max_batch_size
-    models = {"core": TritonModel(_tuned(plan, "core", core.config), core.files)}
+    models = {"core": TritonModel(core.config, core.files)}
     for role, processor in (("preprocess", before), ("postprocess", after)):
         if processor:
             models[role] = _python(plan, role, processor, facts, limit)
     roles = {role: model.name for role, model in models.items()}
-    limits = [size for model in models.values() if (size := model.config.message.max_batch_size)]
-    front = ensemble(plan.name, pipeline, roles, min(limits, default=limit))
+    front = ensemble(plan.name, pipeline, roles, limit)
     public = TritonModel(front, {f"{plan.spec.version}/{VERSION_PLACEHOLDER}": b"", **recorded}, public=True)
     return _Made([public, *models.values()], pipeline, core)
 
@@ -206,25 +245,7 @@ def _python(plan: Plan, role: str, processor: Processor, facts: GraphFacts, limi
         queue=Queue(**plan.spec.batching.model_dump()),
     )
     files = deployed_files(processor.entry) | processor.files()
-    contents = {f"{plan.spec.version}/{name}": path for name, path in files.items()}
-    return TritonModel(_tuned(plan, role, config), contents)
-
-
-def _tuned(plan: Plan, role: str, config: Config) -> Config:
-    """The config of one model with the spec's `tuning` of its role."""
-    values = getattr(plan.spec.tuning, role).model_dump(exclude_none=True)
-    if not values:
-        return config
-    built = config.message.max_batch_size
-    if values.get("max_batch_size", 0) > built:
-        raise SpecError(
-            f"cannot tune `{config.message.name}` to batches of {values['max_batch_size']}",
-            where=f"{plan.name}.tuning.{role}.max_batch_size",
-            why=f"it is built for batches of at most {built}",
-            fix="raise `max_batch_size` of the model (or its profiles) as well",
-        )
-    notes = dict.fromkeys(tuned_fields(values), "tuning of the spec")
-    return Config(tuned(config.message, Tuning(**values)), {**config.comments, **notes})
+    return TritonModel(config, {f"{plan.spec.version}/{name}": path for name, path in files.items()})
 
 
 def _pipeline_entry(plan: Plan, origin: str, folders: Mapping[str, Path], made: _Made) -> PipelineEntry:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from repository_builder.serving.client import Client
     from repository_builder.serving.inputs import Sample
+    from repository_builder.serving.state import RunningServer
 
     Array = np.ndarray[Any, Any]
     Answer = tuple[Sample, Mapping[str, Array] | ServerError]
@@ -88,7 +89,7 @@ def _server(options: argparse.Namespace, progress: console.Progress) -> Iterator
     if options.url:
         yield options.url
         return
-    running = state.serving(options.repository) if options.repository else next(iter(state.running()), None)
+    running = state.serving(options.repository) if options.repository else _newest_with(options.model)
     if running is not None:
         if running.outdated:
             console.note(f"{running.repository} was built anew since the server started: restart `triton-repo serve`")
@@ -103,6 +104,14 @@ def _server(options: argparse.Namespace, progress: console.Progress) -> Iterator
             fix="start one in another terminal: `triton-repo serve model_repository`; or give --repository model_repository "
             "(serves it for this call) or --url HOST:PORT (gRPC)",
         )
+
+
+def _newest_with(model: str) -> RunningServer | None:
+    """The newest running server whose repository has the model; else the newest one, whose error then lists what it has."""
+    from repository_builder.serving import state
+
+    servers = state.running()
+    return next((server for server in servers if (Path(server.repository) / model).is_dir()), next(iter(servers), None))
 
 
 def _answers(client: Client, options: argparse.Namespace) -> Iterator[Answer]:

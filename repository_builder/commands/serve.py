@@ -11,14 +11,15 @@ examples:
 
 While it runs: `triton-repo infer MODEL FILE` and `triton-repo verify REPOSITORY` find it by themselves.
 
-exit codes: 0 stopped by Ctrl-C or SIGTERM, 8 no repository, 9 the server did not start or died, 10 no embedded server
+exit codes: 0 stopped by Ctrl-C or SIGTERM (130 before it was ready), 8 no repository, 9 the server did not start or
+died, 10 no embedded server
 """
 
 from __future__ import annotations
 
 import argparse
 import signal
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,26 +56,32 @@ def run(options: argparse.Namespace) -> int:
     from repository_builder.serving.server import serve
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ExitStack() as stack, suppress(KeyboardInterrupt):
-        with console.progress("serve", quiet=options.json) as progress:
-            server = stack.enter_context(
-                serve(
-                    options.repository,
-                    http_port=options.http_port,
-                    grpc_port=options.grpc_port,
-                    metrics_port=options.metrics_port,
-                    control=options.control,
-                    rehearse=options.rehearse,
-                    auto_complete=options.auto_complete,
-                    log=options.log,
-                    progress=progress,
+    ready = False
+    try:
+        with ExitStack() as stack:
+            with console.progress("serve", quiet=options.json) as progress:
+                server = stack.enter_context(
+                    serve(
+                        options.repository,
+                        http_port=options.http_port,
+                        grpc_port=options.grpc_port,
+                        metrics_port=options.metrics_port,
+                        control=options.control,
+                        rehearse=options.rehearse,
+                        auto_complete=options.auto_complete,
+                        log=options.log,
+                        progress=progress,
+                    )
                 )
-            )
-        record = state.RunningServer.of(server, rehearsal=options.rehearse)
-        stack.enter_context(state.announced(record))
-        _announce(server, record, as_json=options.json)
-        server.wait()
-        raise server.failure()
+            record = state.RunningServer.of(server, rehearsal=options.rehearse)
+            stack.enter_context(state.announced(record))
+            ready = True
+            _announce(server, record, as_json=options.json)
+            if server.wait() != 0:
+                raise server.failure()
+    except KeyboardInterrupt:
+        if not ready:
+            raise
     console.note("stopped")
     return 0
 

@@ -93,11 +93,15 @@ def _add_user_bodies(model: onnx.ModelProto, operators: Sequence[Operator]) -> N
 
     there = {(f.domain, f.name) for f in model.functions}
     used = {(node.domain, node.op_type) for node in nodes(model.graph)}
+    imported = {entry.domain: entry.version for entry in model.opset_import}
     for operator in operators:
         key = (operator.domain, operator.operator)
         if operator.domain in (*STANDARD, "com.microsoft", PLUGIN_DOMAIN) or key in there or key not in used:
             continue
-        model.functions.append(read_body(operator))
+        body = read_body(operator)
+        for entry in body.opset_import:  # one opset per graph: ONNX's checker wants it, and refuses what does not fit
+            entry.version = imported.get(entry.domain, entry.version)
+        model.functions.append(body)
         if operator.domain not in {entry.domain for entry in model.opset_import}:
             model.opset_import.append(make_opsetid(operator.domain, 1))
 

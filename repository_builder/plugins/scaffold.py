@@ -54,7 +54,7 @@ def scaffold(wanted: Wanted, folder: Path) -> Path:
     target = folder / wanted.key
     if target.exists():
         raise SpecError(f"{target} exists already", fix="remove it, or choose another folder with --out")
-    values = _values(wanted, target)
+    values = _values(wanted)
     target.mkdir(parents=True)
     for template, name in FILES.items():
         text = (data_folder("plugins_cuda") / "template" / template).read_text(encoding="utf-8")
@@ -122,7 +122,7 @@ def _names(letter: str, count: int) -> tuple[str, ...]:
     return (letter,) if count == 1 else tuple(f"{letter}{index}" for index in range(count))
 
 
-def _values(wanted: Wanted, target: Path) -> dict[str, Any]:
+def _values(wanted: Wanted) -> dict[str, Any]:
     ins, outs, attributes = wanted.inputs, wanted.outputs, wanted.attributes
     arguments = ", ".join([*ins, *outs])
     return {
@@ -132,7 +132,6 @@ def _values(wanted: Wanted, target: Path) -> dict[str, Any]:
         "qualified": f"{wanted.domain}::{wanted.operator}",
         "class_name": f"{wanted.operator[0].upper()}{wanted.operator[1:]}",
         "key": wanted.key,
-        "folder": target,
         "input_list": ", ".join(ins),
         "output_list": ", ".join(outs),
         "input_count": len(ins),

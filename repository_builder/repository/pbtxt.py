@@ -62,7 +62,11 @@ class Parsed:
 
     def place(self, path: str) -> tuple[int, int]:
         """Line and column of a field, both from 1; see `line`."""
-        return self._lines.at(self._offset(path))
+        return self._lines.at(self.offset(path))
+
+    def locate(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset in the text."""
+        return self._lines.at(offset)
 
     def has(self, path: str) -> bool:
         """Does the text itself give this field (also as zero)?"""
@@ -72,7 +76,8 @@ class Parsed:
     def _lines(self) -> Lines:
         return Lines(self.text)
 
-    def _offset(self, path: str) -> int:
+    def offset(self, path: str) -> int:
+        """Where a field begins in `text`; see `line`."""
         place = self._find(path)[0]
         return place.start if isinstance(place, Node) else place
 

@@ -29,6 +29,8 @@ class Reading:
     root: Node
     keys: dict[str, dict[str, Node]]
     """Path of a map field → key → its entry."""
+    repeated_keys: list[tuple[str, str, int]]
+    """(path of a map field, key, offset) of each entry that a later one replaces."""
     flaws: list[Flaw] = field(default_factory=list)
 
 
@@ -36,7 +38,7 @@ def read(text: str, message: Any) -> Reading:
     """Fill the empty `message` from `text`. Never raises for any text: mistakes are in `flaws`."""
     reader = _Reader(text)
     root = Node(0, None, "")
-    reading = Reading(message, root, reader.keys, reader.flaws)
+    reading = Reading(message, root, reader.keys, reader.repeated_keys, reader.flaws)
     try:
         reader.advance()
         reader.body(message, schema_of(message.DESCRIPTOR), root, "")
@@ -99,7 +101,9 @@ class _Reader(Scalars):
             return
         start = self.start
         if self.take("="):
-            self.flaw("syntax", f"`=` after `{known.name}`", start, known.name, fix="write `:`")
+            self.flaw(
+                "syntax", f"`=` after `{known.name}`", start, known.name, fix="write `:`", edit=(start, start + 1, ":")
+            )
         elif self.kind in ("word", "number", "string") or (self.kind == "symbol" and self.text in "[-"):
             self.flaw("syntax", f"no `:` after `{known.name}`", self.start, known.name, fix=f"write `{known.name}: …`")
         else:
@@ -159,7 +163,11 @@ class _Reader(Scalars):
         else:
             target[entry.key] = entry.value
         path = f"{inner.parent.path}.{known.name}" if inner.parent and inner.parent.parent else known.name
-        self.keys.setdefault(path, {})[str(entry.key)] = inner
+        entries = self.keys.setdefault(path, {})
+        key = str(entry.key)
+        if key in entries:
+            self.repeated_keys.append((path, key, entries[key].start))
+        entries[key] = inner
 
     def _list(self, known: FieldInfo, item: Callable[[], None]) -> None:
         """Read items up to `]`; the current token is the first one."""
@@ -174,14 +182,16 @@ class _Reader(Scalars):
                 return
             if self.take(","):
                 if self.text == "]" and self.kind == "symbol":
-                    self.flaw("syntax", f"comma after the last item of `{name}`", comma, name, fix="remove the comma")
+                    what, edit = f"comma after the last item of `{name}`", (comma, comma + 1, "")
+                    self.flaw("syntax", what, comma, name, fix="remove the comma", edit=edit)
                     self.advance()
                     return
             elif self.kind == "end" or self.text in ("}", ">", ":", ";"):
                 found = self.text or "the end of the file"
                 self.stop("syntax", f"expected `,` or `]` in `{name}`, found `{found}`", fix="close the list with `]`")
             else:
-                self.flaw("syntax", f"no comma between the items of `{name}`", comma, name, fix="add a comma")
+                what = f"no comma between the items of `{name}`"
+                self.flaw("syntax", what, comma, name, fix="add a comma", edit=(comma, comma, ", "))
 
     def _scalars(self, message: Any, known: FieldInfo, places: list[Node | int], start: int) -> None:
         if not known.repeated:

@@ -84,7 +84,9 @@ class Scalars(Tokens):
             return text in _TRUE
         if kind == "number" and re.fullmatch("0[xX]0*[01]|0*[01]", text):
             return text[-1] == "1"
-        self.flaw("boolean", f"`{known.name}` takes true or false, found `{_short(text)}`", start, known.name)
+        edit = (start, start + len(text), text.lower()) if text.lower() in ("true", "false") else None
+        what = f"`{known.name}` takes true or false, found `{_short(text)}`"
+        self.flaw("boolean", what, start, known.name, fix="write true or false in small letters", edit=edit)
         return None
 
     def enumeration(self, known: FieldInfo) -> int | None:
@@ -96,7 +98,9 @@ class Scalars(Tokens):
         if kind == "word" and text in known.enum:
             return known.enum[text]
         if kind == "string":
-            self.flaw("quotes", f"{_short(text)} is quoted", start, known.name, fix=f"write {known.name}: {text[1:-1]}")
+            fix = f"write {known.name}: {text[1:-1]}"
+            edit = (start, start + len(text), text[1:-1]) if text[1:-1] in known.enum else None
+            self.flaw("quotes", f"{_short(text)} is quoted", start, known.name, fix=fix, edit=edit)
         else:
             self.flaw("enum", f"`{text}` is no value of `{known.name}`{nearest(text, known.enum)}", start, known.name)
         return None
@@ -104,10 +108,10 @@ class Scalars(Tokens):
     def string(self, known: FieldInfo) -> str | None:
         """One or several adjacent quoted strings."""
         if self.kind != "string":
-            shown = self.text
-            self.flaw(
-                "quotes", f"`{_short(shown)}` is not quoted", self.start, known.name, fix=f'write "{_short(shown)}"'
-            )
+            shown, start = self.text, self.start
+            quoted = (start, self.position, f'"{shown}"') if self.kind in ("word", "number") else None
+            what, fix = f"`{_short(shown)}` is not quoted", f'write "{_short(shown)}"'
+            self.flaw("quotes", what, start, known.name, fix=fix, edit=quoted)
             self.take("-")
             self.advance()
             return None

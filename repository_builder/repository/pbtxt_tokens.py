@@ -6,6 +6,8 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass
 
+Change = tuple[int, int, str] | None
+
 FLAW_LIMIT = 100
 """Mistakes after which reading stops: a file of another format would otherwise give one for every word."""
 
@@ -36,6 +38,8 @@ class Flaw:
     path: str
     """The field that is concerned, like `instance_group[0].count`; empty at the top."""
     fix: str = ""
+    edit: tuple[int, int, str] | None = None
+    """The same fix as a change of the text (from, to, new) where there is only one thing that can be meant."""
 
 
 class Node:
@@ -86,10 +90,16 @@ class Tokens:
         """The field of `node` that is being read; empty between fields."""
         self.flaws: list[Flaw] = []
         self.keys: dict[str, dict[str, Node]] = {}
+        self.repeated_keys: list[tuple[str, str, int]] = []
         self._lines: Lines | None = None
         if text.startswith("\ufeff"):
             self.position = 1
-            self.flaw("encoding", "the file starts with a byte order mark", fix="save it as UTF-8 without BOM")
+            self.flaw(
+                "encoding",
+                "the file starts with a byte order mark",
+                fix="save it as UTF-8 without BOM",
+                edit=(0, 1, ""),
+            )
 
     def advance(self) -> None:
         """Go to the next token."""
@@ -99,7 +109,8 @@ class Tokens:
         self.text = found.group(self.kind)
         self.start, self.position = found.span(self.kind)
         if self.kind == "slashes":
-            self.flaw("comment", "`//` does not start a comment", fix="comments start with `#`")
+            edit = (self.start, self.start + 2, "#")
+            self.flaw("comment", "`//` does not start a comment", fix="comments start with `#`", edit=edit)
             self.advance()
         elif self.kind == "bad":
             self._bad_character()
@@ -110,7 +121,8 @@ class Tokens:
         if self.text in "=(":
             return
         shown = repr(self.text) if self.text.isascii() else f"{self.text!r} (U+{ord(self.text):04X})"
-        self.flaw("syntax", f"unexpected character {shown}", fix="remove it")
+        blank = (self.start, self.start + 1, " ") if self.text.isspace() else None
+        self.flaw("syntax", f"unexpected character {shown}", fix="remove it", edit=blank)
         self.advance()
 
     def take(self, symbol: str) -> bool:
@@ -120,13 +132,15 @@ class Tokens:
             return True
         return False
 
-    def flaw(self, kind: str, message: str, start: int | None = None, name: str = "", *, fix: str = "") -> None:
+    def flaw(
+        self, kind: str, message: str, start: int | None = None, name: str = "", *, fix: str = "", edit: Change = None
+    ) -> None:
         """Note a mistake at the current token, or at `start` in the field `name`."""
         if self._lines is None:
             self._lines = Lines(self.source)
         line, column = self._lines.at(self.start if start is None else start)
         path = ".".join(filter(None, (self.node.path, name or self.name)))
-        self.flaws.append(Flaw(kind, message, line, column, path, fix))
+        self.flaws.append(Flaw(kind, message, line, column, path, fix, edit))
         if len(self.flaws) >= FLAW_LIMIT:
             raise Stop
 

@@ -153,9 +153,14 @@ def problems(lines: Iterable[str], repository: Path) -> list[Problem]:
     for text in entries:
         if any(cause.pattern.search(text) for cause in CAUSES):
             return [_explained("the server did not come up", text, repository)]
-    last = [line for line in lines if _is_error(line)] or [line for line in lines if line.strip()][-5:]
-    why = "\n".join(line.strip() for line in last[-5:]) or "it wrote no log"
+    last = errors(lines) or [line.strip() for line in lines if line.strip()][-5:]
+    why = "\n".join(last) or "it wrote no log"
     return [Problem("the server did not come up", str(repository), why, "see the log")]
+
+
+def errors(lines: Iterable[str]) -> list[str]:
+    """The last five lines that report an error; those that every machine without a GPU sees are left out."""
+    return [line.strip() for line in lines if _is_error(line)][-5:]
 
 
 def _explained(what: str, text: str, where: Path) -> Problem:

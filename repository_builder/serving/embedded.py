@@ -233,7 +233,8 @@ def _run(command: list[str], output: IO[str], log: Path, progress: Progress) -> 
     """Run one step; each package that pip names moves the bar."""
     wanted = len(re.findall(r"^[a-z].*==", LOCK.read_text(), re.MULTILINE))
     seen = 0
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    elsewhere = ("PYTHON", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_VIRTUALENV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(elsewhere)}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:

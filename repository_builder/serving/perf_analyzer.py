@@ -29,7 +29,8 @@ LOCK = Path(__file__).with_name("perf_analyzer.lock")
 _PROGRAM = "perf_analyzer"
 _LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 """Library that the binary asks for → where it lies among the embedded Triton's."""
-_WARM_UP_S = 0.5
+_WARM_UP_REQUESTS = 20
+_LONGER = (1, 4, 16)
 _WINDOWS = 3
 _WINDOW_OVERHEAD = 1.2
 """perf_analyzer measures for 1.2 times the interval that it is told, three times (facts: its inference_profiler)."""
@@ -100,21 +101,26 @@ class PerfAnalyzer:
     ) -> Measurement:
         """Keep `concurrency` requests in flight for about `seconds` (and never fewer than 3 windows of 50 ms).
 
-        `server`: a handle, or `host:port` of gRPC. `input_data`: what `write_input_data` wrote. Raises `ServerError` when
-        requests fail or nothing can be measured.
+        `server`: a handle, or `host:port` of gRPC. `input_data`: what `write_input_data` wrote. Where no request ends
+        within a window the measurement is repeated with longer ones. Raises `ServerError` when requests fail or nothing
+        can be measured.
         """
         address = server if isinstance(server, str) else server.grpc
-        interval_ms = max(50, round(1000 * seconds / (_WINDOWS * _WINDOW_OVERHEAD)))
-        with tempfile.TemporaryDirectory(prefix="triton-repo-perf-") as folder:
-            report = Path(folder, "report.csv")
-            command = [str(self.program), "-m", model, "-u", address, "-i", "grpc", "-b", str(batch)]
-            command += ["--concurrency-range", f"{concurrency}:{concurrency}", "--input-data", str(input_data)]
-            # A window always counts (-s 9999): the spread is judged by whoever repeats measurements, not in here.
-            command += ["-p", str(interval_ms), "-s", "9999", "-r", str(_WINDOWS), "-f", str(report)]
-            output = self._run([*command, *extra_args], limit_s=4 * seconds + 60)
-            if not report.is_file():
-                raise _failed(model, command, output)
-            return _parsed(report.read_text(), model, concurrency, batch, output)
+        command = [str(self.program), "-m", model, "-u", address, "-i", "grpc", "-b", str(batch)]
+        command += ["--concurrency-range", f"{concurrency}:{concurrency}", "--input-data", str(input_data)]
+        # A window always counts (-s 9999): the spread is judged by whoever repeats measurements, not in here.
+        command += ["-s", "9999", "-r", str(_WINDOWS), *extra_args]
+        for longer in _LONGER:
+            interval_ms = round(longer * max(50, 1000 * seconds / (_WINDOWS * _WINDOW_OVERHEAD)))
+            with tempfile.TemporaryDirectory(prefix="triton-repo-perf-") as folder:
+                report = Path(folder, "report.csv")
+                timed = [*command, "-p", str(interval_ms), "-f", str(report)]
+                output = self._run(timed, limit_s=4 * longer * seconds + 60)
+                if report.is_file():
+                    return _parsed(report.read_text(), model, concurrency, batch, output)
+            if "No valid requests recorded" not in output:
+                break
+        raise _failed(model, timed, output)
 
     def _run(self, command: Sequence[str], *, limit_s: float) -> str:
         try:
@@ -178,19 +184,28 @@ def sweep(
     seconds: float = 2.0,
     progress: Progress = silent,
 ) -> list[Measurement]:
-    """One measurement per concurrency, with the model's golden inputs; a short one before them warms the server up."""
-    from repository_builder.serving.client import Client
-
-    with Client(server.grpc) as client:
-        limit = int(client.config(model).max_batch_size)
+    """One measurement per concurrency, with the model's golden inputs; a few requests before it warm the server up."""
+    limit = _warmed_up(server, model, repository)
     results = []
     with golden_input_data(repository, model, max_batch_size=limit) as data:
-        progress(f"{model}: warming up", 0.0)
-        analyzer.measure(server, model, concurrency=max(levels), seconds=_WARM_UP_S, input_data=data)
         for number, level in enumerate(levels):
             progress(f"{model}: {level} request{'s' * (level > 1)} in flight", number / len(levels))
             results.append(analyzer.measure(server, model, concurrency=level, seconds=seconds, input_data=data))
     return results
+
+
+def _warmed_up(server: Server, model: str, repository: Path) -> int:
+    """Send golden inputs a few times; the model's `max_batch_size`."""
+    from repository_builder.repository import golden
+    from repository_builder.serving.client import Client
+    from repository_builder.serving.verify import golden_files, split
+
+    inputs = golden.read(golden_files(repository, [model])[model]).inputs
+    with Client(server.grpc) as client:
+        limit = int(client.config(model).max_batch_size)
+        for _ in range(_WARM_UP_REQUESTS):
+            client.infer(model, next(split(inputs, min(limit, 1))))
+    return limit
 
 
 def _entry(array: Any) -> dict[str, Any]:

@@ -76,10 +76,17 @@ class Server:
     def failure(self) -> ServerError:
         """Why the server did not come up or has ended, from its log."""
         lines = self.log.read_text(errors="replace").splitlines()
-        found = diagnosis.problems(lines, self.repository)
-        if not self.alive() and (code := self.wait()) < 0:
-            killed = f"the server was killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
-            found.insert(0, Problem("the server ended", str(self.repository), killed, "see the log"))
+        code = None if self.alive() else self.wait()
+        if code is not None and (code < 0 or self.state.listening):
+            died = (
+                f"killed by signal {-code}{' (out of memory?)' if code == -9 else ''}"
+                if code < 0
+                else f"exit code {code}"
+            )
+            why = "\n".join([died, *diagnosis.errors(lines)])
+            found = [Problem("the server ended", str(self.repository), why, "see the log")]
+        else:
+            found = diagnosis.problems(lines, self.repository)
         error = ServerError.many(found)
         error.log = self.log
         return error

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from repository_builder.spec.files import SpecFile
+from repository_builder.spec.plugins import Plugins
 from repository_builder.spec.precision import Precision, TensorrtOptions
 from repository_builder.spec.processors import EmbeddingPool, ImageDecode, TextTokenize, TopK
 
@@ -191,30 +192,6 @@ class Instances(SpecModel):
     """GPUs of the network, by number; none: the CPU for ONNX Runtime, every GPU for TensorRT."""
 
 
-class RoleTuning(SpecModel):
-    """What was found best for one model of the pipeline; each value replaces the general one."""
-
-    max_batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Largest batch that this model runs; at most what it was built for."""
-    max_queue_delay_us: Annotated[int, Field(ge=0)] | None = None
-    """How long a request may wait for others, in microseconds."""
-    preferred_batch_size: tuple[Count, ...] | None = None
-    """Batches to form at once; only useful with several profiles, and then with the maximum among them."""
-    threads: Count | None = None
-    """Threads of each copy in ONNX Runtime on the CPU; default: the runtime's choice."""
-
-
-class Tuning(SpecModel):
-    """Knobs of the single models; `triton-repo sweep --apply` writes them."""
-
-    core: RoleTuning = RoleTuning()
-    """The network."""
-    preprocess: RoleTuning = RoleTuning()
-    """The pre-processing model."""
-    postprocess: RoleTuning = RoleTuning()
-    """The post-processing model."""
-
-
 class GoldenSpec(SpecModel):
     """Recorded inputs and reference outputs, replayed by `triton-repo verify`."""
 
@@ -244,6 +221,8 @@ class ModelSpec(SpecModel):
     """Precision of the network, behind an accuracy gate."""
     tensorrt: TensorrtOptions = TensorrtOptions()
     """How engines are built and served."""
+    plugins: Plugins | None = None
+    """CUDA plugins for operators that TensorRT lacks, and their definition for the CPU; `{}` takes the toolkit's own."""
     preprocess: Preprocess | None = None
     """What happens before the network."""
     postprocess: Postprocess | None = None
@@ -252,8 +231,6 @@ class ModelSpec(SpecModel):
     """How requests are joined into batches and queued."""
     instances: Instances = Instances()
     """How many copies run, and where."""
-    tuning: Tuning = Tuning()
-    """Knobs of the single models, as a sweep has found them."""
     golden: GoldenSpec = GoldenSpec()
     """What is recorded for `triton-repo verify`."""
     version: Annotated[int, Field(ge=1)] = 1

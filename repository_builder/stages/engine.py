@@ -21,7 +21,7 @@ from repository_builder.build.stage import Stage, StageContext
 from repository_builder.console import Progress
 from repository_builder.errors import GraphError, Problem, RepositoryBuilderError, StageFailed, TargetUnavailable
 from repository_builder.resources import cache_folder
-from repository_builder.stages import profiles
+from repository_builder.stages import plugin, profiles
 from repository_builder.stages.engine_facts import FACTS, PLAN, EngineFacts, audit
 from repository_builder.stages.graph import GraphFacts
 
@@ -63,6 +63,9 @@ def run(context: StageContext) -> None:
     wanted_profiles, origin = profiles.resolve(context.params, facts, context.sources)
     plugins = [str(path) for role, path in sorted(context.sources.items()) if role.startswith("plugin")]
     onnx_file = context.inputs.get("precision", context.inputs["graph"]) / "model.onnx"
+    if "plugins" in context.inputs:
+        onnx_file, compiled = plugin.prepare(onnx_file, context.inputs["plugins"], context.out)
+        plugins += compiled
     params = {**context.params, "profiles": [profile.as_json() for profile in wanted_profiles]}
     log = build(request(onnx_file, context.out, params, plugins), context.progress)
     shutil.move(log, context.out / "engine.log")

@@ -23,7 +23,11 @@ def strings(*items: bytes | str) -> Array:
 
 
 def infer(
-    client: triton.InferenceServerClient, model: str, inputs: Mapping[str, Array], outputs: Sequence[str] = ()
+    client: triton.InferenceServerClient,
+    model: str,
+    inputs: Mapping[str, Array],
+    outputs: Sequence[str] = (),
+    timeout_s: float = 60,
 ) -> dict[str, Array]:
     """One request; all outputs, or those that are named."""
     tensors = []
@@ -32,7 +36,7 @@ def infer(
         tensor.set_data_from_numpy(array)
         tensors.append(tensor)
     requested = [triton.InferRequestedOutput(name) for name in outputs] or None
-    answer = client.infer(model, tensors, outputs=requested, client_timeout=60)
+    answer = client.infer(model, tensors, outputs=requested, client_timeout=timeout_s)
     return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
 
 

@@ -116,6 +116,38 @@ def test_a_running_server_is_found_and_stops_cleanly(
     assert "triton-repo serve model_repository" in nobody.stderr
 
 
+def test_interrupted_while_loading(tmp_path: Path, private_cache: Path) -> None:
+    python_model(tmp_path / "r", "slow", source("x", "import time; time.sleep(100)"))
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "repository_builder", "serve", str(tmp_path / "r"), "--log", str(log)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=_interruptible,  # noqa: PLW1509  (the child sets one signal and goes on to exec)
+    ) as process:
+        while not (log.is_file() and "TRITONBACKEND_ModelInstanceInitialize" in log.read_text()):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+
+
+def test_a_server_stopped_from_outside_is_no_error(texts: Path, private_cache: Path) -> None:
+    with serving(texts) as (process, record):
+        os.kill(record["pid"], signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors
+
+
+def test_infer_asks_the_server_that_has_the_model(texts: Path, repository: Path, private_cache: Path, cli: Cli) -> None:
+    with serving(texts), serving(repository):
+        assert cli("infer", "reverse", "--text", "abc").returncode == 0
+
+
 def test_the_readable_answer_has_label_beside_score(texts: Path, private_cache: Path, cli: Cli) -> None:
     answer = cli("infer", "reverse", "--text", "abc", "--repository", texts)
     assert answer.returncode == 0, answer.stderr

@@ -1,4 +1,4 @@
-"""`docs/python_backends.md`: its options are those of the models, its specs are valid, its recipe works."""
+"""The pages on Python models and exports: options are those of the models, specs are valid, the recipe works."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from repository_builder.spec.processors import POSTPROCESSORS, PREPROCESSORS
 from repository_builder.spec.schema import reference_page
 from tests.conftest import ROOT
 
+EXPORT = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "python_backends.md").read_text(encoding="utf-8")
 MODELS = sorted(model.__name__ for model in (PREPROCESSORS | POSTPROCESSORS).values())
 
@@ -40,7 +41,7 @@ def test_every_model_has_a_section() -> None:
     assert set(re.findall(r"^## (\w+_\w+)$", PAGE, re.MULTILINE)) == {*PREPROCESSORS, *POSTPROCESSORS}
 
 
-@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE + EXPORT, re.DOTALL))
 def test_every_spec_is_valid(text: str) -> None:
     Spec.model_validate(yaml.safe_load(text))
 

@@ -66,3 +66,14 @@ def test_no_report_is_an_error_with_what_the_program_said(tmp_path: Path) -> Non
     with pytest.raises(ServerError, match="could not be measured") as caught:
         analyzer.measure("127.0.0.1:1", "m", concurrency=1, seconds=0.1, input_data=tmp_path / "d.json")
     assert "Failed to init manager inputs: x" in str(caught.value)
+
+
+def test_windows_without_an_answer_are_made_longer(tmp_path: Path) -> None:
+    script = f"""echo "$@" >> {tmp_path}/calls
+while [ "$1" != -p ]; do shift; done
+[ "$2" -ge 400 ] || {{ echo 'No valid requests recorded within time interval.'; exit 2; }}
+printf '{REPORT.replace(chr(10), "!")}' | tr '!' '\n' > "$4" """
+    analyzer = PerfAnalyzer(program(tmp_path, script))
+    result = analyzer.measure("127.0.0.1:1", "m", concurrency=4, seconds=0.36, input_data=tmp_path / "d.json")
+    assert result.p50_us == 1018
+    assert len((tmp_path / "calls").read_text().splitlines()) == 2

@@ -1,0 +1,1 @@
+"""Rules about batching, queues and the response cache."""

@@ -1,0 +1,1 @@
+"""Rules about fields, platform and backend, and the syntax of config.pbtxt."""

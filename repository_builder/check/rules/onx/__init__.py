@@ -1,0 +1,1 @@
+"""Rules about ONNX graphs and the ONNX Runtime backend."""
