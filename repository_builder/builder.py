@@ -17,7 +17,7 @@ from repository_builder.errors import GraphError, RepositoryError
 from repository_builder.machine import this_machine
 from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, make_graph
 from repository_builder.repository import lock, manifest, tree
-from repository_builder.repository.manifest import Manifest
+from repository_builder.repository.manifest import Manifest, PipelineEntry
 from repository_builder.resources import cache_folder
 from repository_builder.spec.load import load
 
@@ -119,10 +119,25 @@ def _merge(made: ModelRepository, before: Manifest, output: Path, origin: str) -
         )
     files = {path: entry for path, entry in before.files.items() if path.partition("/")[0] in models}
     contents = {**made.contents, **{path: output / path for path in files}}
+    pipelines = {name: _still_tuned(name, entry, new, before) for name, entry in new.pipelines.items()}
     merged = replace(
-        new, pipelines={**kept, **new.pipelines}, models={**models, **new.models}, files={**files, **new.files}
+        new, pipelines={**kept, **pipelines}, models={**models, **new.models}, files={**files, **new.files}
     )
     return ModelRepository(contents, merged)
+
+
+def _still_tuned(name: str, entry: PipelineEntry, new: Manifest, before: Manifest) -> PipelineEntry:
+    """The record of a sweep stays with a model as long as its configuration is the one that the sweep wrote."""
+    record = before.pipelines[name].notes.get("tuning") if name in before.pipelines else None
+    if record is None:
+        return entry
+    models = [model for model, owner in new.models.items() if owner.pipeline == name]
+    same = all(_config_digest(new, model) == _config_digest(before, model) for model in models)
+    return replace(entry, notes={**entry.notes, "tuning": record}) if same else entry
+
+
+def _config_digest(repository: Manifest, model: str) -> str | None:
+    return repository.models[model].files.get(tree.CONFIG) if model in repository.models else None
 
 
 def _same(before: Manifest, after: Manifest) -> bool:

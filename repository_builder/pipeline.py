@@ -12,14 +12,15 @@ from typing import Any
 from repository_builder import __version__
 from repository_builder.build.run import Artifacts
 from repository_builder.build.stage import Recipe, Stage, content_digest
-from repository_builder.errors import RepositoryBuilderError
+from repository_builder.errors import RepositoryBuilderError, SpecError
 from repository_builder.machine import Machine
 from repository_builder.repository import container, golden, launch
 from repository_builder.repository.ensemble import Pipeline, ensemble
 from repository_builder.repository.manifest import FileEntry, Manifest, ModelEntry, PipelineEntry
-from repository_builder.repository.model_config import Queue, python_model
+from repository_builder.repository.model_config import Config, Queue, python_model
 from repository_builder.repository.python_model import deployed_files
 from repository_builder.repository.tree import VERSION_PLACEHOLDER, Content, TritonModel
+from repository_builder.repository.tuning import Tuning, tuned, tuned_fields
 from repository_builder.spec.model import ModelSpec, PytorchSource, Spec, triton_names
 from repository_builder.spec.processor import Processor
 from repository_builder.stages import golden as golden_stage
@@ -222,15 +223,17 @@ def _models(plan: Plan, folders: Mapping[str, Path]) -> _Made:
     names = triton_names(plan.name, plan.spec)
     if len(names) == 1:
         core = _with_plugins(plan.choice.target.core(plan.name, plan.spec, folders), folders)
-        return _Made([TritonModel(core.config, {**core.files, **recorded}, public=True)], pipeline, core)
+        config = _tuned(plan, "core", core.config)
+        return _Made([TritonModel(config, {**core.files, **recorded}, public=True)], pipeline, core)
     core = _with_plugins(plan.choice.target.core(f"{plan.name}_core", plan.spec, folders), folders)
     limit = core.config.message.max_batch_size
-    models = {"core": TritonModel(core.config, core.files)}
+    models = {"core": TritonModel(_tuned(plan, "core", core.config), core.files)}
     for role, processor in (("preprocess", before), ("postprocess", after)):
         if processor:
             models[role] = _python(plan, role, processor, facts, limit)
     roles = {role: model.name for role, model in models.items()}
-    front = ensemble(plan.name, pipeline, roles, limit)
+    limits = [size for model in models.values() if (size := model.config.message.max_batch_size)]
+    front = ensemble(plan.name, pipeline, roles, min(limits, default=limit))
     public = TritonModel(front, {f"{plan.spec.version}/{VERSION_PLACEHOLDER}": b"", **recorded}, public=True)
     return _Made([public, *models.values()], pipeline, core)
 
@@ -245,7 +248,25 @@ def _python(plan: Plan, role: str, processor: Processor, facts: GraphFacts, limi
         queue=Queue(**plan.spec.batching.model_dump()),
     )
     files = deployed_files(processor.entry) | processor.files()
-    return TritonModel(config, {f"{plan.spec.version}/{name}": path for name, path in files.items()})
+    contents = {f"{plan.spec.version}/{name}": path for name, path in files.items()}
+    return TritonModel(_tuned(plan, role, config), contents)
+
+
+def _tuned(plan: Plan, role: str, config: Config) -> Config:
+    """The config of one model with the spec's `tuning` of its role."""
+    values = getattr(plan.spec.tuning, role).model_dump(exclude_none=True)
+    if not values:
+        return config
+    built = config.message.max_batch_size
+    if values.get("max_batch_size", 0) > built:
+        raise SpecError(
+            f"cannot tune `{config.message.name}` to batches of {values['max_batch_size']}",
+            where=f"{plan.name}.tuning.{role}.max_batch_size",
+            why=f"it is built for batches of at most {built}",
+            fix="raise `max_batch_size` of the model (or its profiles) as well",
+        )
+    notes = dict.fromkeys(tuned_fields(values), "tuning of the spec")
+    return Config(tuned(config.message, Tuning(**values)), {**config.comments, **notes})
 
 
 def _pipeline_entry(plan: Plan, origin: str, folders: Mapping[str, Path], made: _Made) -> PipelineEntry:

@@ -192,6 +192,30 @@ class Instances(SpecModel):
     """GPUs of the network, by number; none: the CPU for ONNX Runtime, every GPU for TensorRT."""
 
 
+class RoleTuning(SpecModel):
+    """What was found best for one model of the pipeline; each value replaces the general one."""
+
+    max_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Largest batch that this model runs; at most what it was built for."""
+    max_queue_delay_us: Annotated[int, Field(ge=0)] | None = None
+    """How long a request may wait for others, in microseconds."""
+    preferred_batch_size: tuple[Count, ...] | None = None
+    """Batches to form at once; only useful with several profiles, and then with the maximum among them."""
+    threads: Count | None = None
+    """Threads of each copy in ONNX Runtime on the CPU; default: the runtime's choice."""
+
+
+class Tuning(SpecModel):
+    """Knobs of the single models; `triton-repo sweep --apply` writes them."""
+
+    core: RoleTuning = RoleTuning()
+    """The network."""
+    preprocess: RoleTuning = RoleTuning()
+    """The pre-processing model."""
+    postprocess: RoleTuning = RoleTuning()
+    """The post-processing model."""
+
+
 class GoldenSpec(SpecModel):
     """Recorded inputs and reference outputs, replayed by `triton-repo verify`."""
 
@@ -231,6 +255,8 @@ class ModelSpec(SpecModel):
     """How requests are joined into batches and queued."""
     instances: Instances = Instances()
     """How many copies run, and where."""
+    tuning: Tuning = Tuning()
+    """Knobs of the single models, as a sweep has found them."""
     golden: GoldenSpec = GoldenSpec()
     """What is recorded for `triton-repo verify`."""
     version: Annotated[int, Field(ge=1)] = 1

@@ -285,3 +285,17 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, cli: Cli, moment: fl
     assert process.wait() in (0, 130, -signal.SIGINT)  # CPython itself ends so when an `exec` was interrupted
     left = {p.name for p in tmp_path.iterdir()} & {"model_repository", ".model_repository.building"}
     assert left == ({"model_repository"} if process.returncode == 0 else set())
+
+
+def test_tuning_of_single_models(tmp_path: Path, cli: Cli) -> None:
+    tuning = "{core: {max_batch_size: 4, max_queue_delay_us: 700, threads: 1}, preprocess: {max_queue_delay_us: 90}}"
+    assert cli("build", spec(tmp_path, tuning=tuning, instances="{core: 2}", **FULL)).returncode == 0
+    core = config(tmp_path, "digits_core")
+    assert (core.max_batch_size, core.instance_group[0].count) == (4, 2)
+    assert core.dynamic_batching.max_queue_delay_microseconds == 700
+    assert core.parameters["intra_op_thread_count"].string_value == "1"
+    assert config(tmp_path, "digits_preprocess").dynamic_batching.max_queue_delay_microseconds == 90
+    assert config(tmp_path, "digits_postprocess").dynamic_batching.max_queue_delay_microseconds == 0
+    assert config(tmp_path).max_batch_size == 4, "an ensemble takes no more than its smallest step"
+    too_much = cli("build", spec(tmp_path, tuning="{core: {max_batch_size: 32}}", **FULL))
+    refused(too_much, 2, "tuning.core.max_batch_size", "batches of at most 16")
