@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,14 @@ from repository_builder.build.cache import Cache, clear_unfinished
 from repository_builder.build.graph import Step
 from repository_builder.build.run import Artifacts, Reporter, run
 from repository_builder.build.stage import content_digest
-from repository_builder.errors import GraphError, RepositoryError
+from repository_builder.errors import CheckFailed, GraphError, Problem, RepositoryBuilderError, RepositoryError
 from repository_builder.machine import this_machine
 from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, make_graph
 from repository_builder.repository import lock, manifest, tree
 from repository_builder.repository.manifest import Manifest, PipelineEntry
 from repository_builder.resources import cache_folder
-from repository_builder.spec.load import load
+from repository_builder.spec.load import load, place
+from repository_builder.spec.model import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,35 @@ def plan(spec_file: Path, output: Path) -> tuple[BuildGraph, list[Step]]:
 def build(spec_file: Path, output: Path, reporter: Reporter, warn: Callable[[str], None]) -> Built:
     """Build a spec into a repository. The old repository stays as it is until the new one is complete."""
     output = output.absolute()
-    graph = make_graph(load(spec_file), this_machine(), origin(spec_file, output))
+    with _placing(spec_file):
+        graph = make_graph(load(spec_file), this_machine(), origin(spec_file, output))
     with lock.building(output):
         tree.refuse_foreign(output)
         cache = stage_cache(warn)
         clear_unfinished(cache.root)
-        artifacts = run(graph.stages, cache, reporter)
+        with _placing(spec_file):
+            artifacts = run(graph.stages, cache, reporter)
         return _write(graph, artifacts, output, warn)
+
+
+@contextmanager
+def _placing(spec_file: Path) -> Iterator[None]:
+    """Problems that name a key of the spec (`preprocess.image_decode.size` inside a stage) get its file and line."""
+    try:
+        yield
+    except RepositoryBuilderError as error:
+        model = error.stage.partition("/")[0]
+        error.problems = tuple(_placed(problem, spec_file, model) for problem in error.problems)
+        raise
+
+
+def _placed(problem: Problem, spec_file: Path, model: str) -> Problem:
+    head = problem.where.partition(".")[0]
+    if head == "models":
+        return replace(problem, where=place(spec_file, problem.where))
+    if model and head in ModelSpec.model_fields:
+        return replace(problem, where=place(spec_file, f"models.{model}.{problem.where}"))
+    return problem
 
 
 def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, warn: Callable[[str], None]) -> Built:
@@ -96,12 +121,23 @@ def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, warn: Callable
     names = tuple(plan.name for plan in graph.plans)
     if before is not None and _same(before, merged.manifest) and _intact(before, output, warn):
         return Built(ModelRepository(merged.contents, before), names, artifacts.ran, changed=False)
-    tree.write(merged.contents, merged.manifest, output, check=_no_check)
+    tree.write(merged.contents, merged.manifest, output, check=lambda fresh: judge(fresh, output, merged.manifest))
     return Built(merged, names, artifacts.ran, changed=True)
 
 
-def _no_check(repository: Path) -> None:
-    del repository
+def judge(fresh: Path, output: Path, entries: Manifest) -> None:
+    """Raise CheckFailed for any finding of the checker in a finished tree that is about to become `output`."""
+    from repository_builder.check import check, settings
+
+    release = re.search(r":(\d+\.\d+)-", str(entries.container.get("image", "")))
+    report = check(fresh, image=release[1] if release else "", settings=settings.find(output))
+    problems = list(report.problems)
+    for finding in report.findings:
+        found = finding.found
+        where = f"{output / found.path.relative_to(fresh)}:{found.line}:{found.column}"
+        problems.append(Problem(f"{finding.id}: {found.message}", where, finding.rule.why, found.fix))
+    if problems:
+        raise CheckFailed.many(problems)
 
 
 def _merge(made: ModelRepository, before: Manifest, output: Path, origin: str) -> ModelRepository:

@@ -46,6 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. The only place that turns errors into exit codes."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        return _answered(arguments)
+    except BrokenPipeError:  # the reader of our output has gone, which is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _answered(arguments: list[str]) -> int:
+    try:
         return _run(arguments)
     except RepositoryBuilderError as error:
         _report(error, as_json="--json" in arguments)
@@ -53,9 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:

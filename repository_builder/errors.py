@@ -55,6 +55,8 @@ class RepositoryBuilderError(Exception):
         self.problems: tuple[Problem, ...] = (Problem(what, str(where), why, fix),)
         self.log = log
         """Kept output of the tool that failed, if one did."""
+        self.stage = ""
+        """The build stage in which it happened, if in one."""
         super().__init__(what)
 
     @classmethod

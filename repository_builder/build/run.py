@@ -44,6 +44,7 @@ def run(stages: Mapping[str, Stage], cache: Cache, reporter: Reporter) -> Artifa
         try:
             folders[stage.name] = _obtain(stage, cache, folders, reporter, ran)
         except RepositoryBuilderError as error:
+            error.stage = error.stage or stage.name
             left = ", ".join(later.name for later in order[index + 1 :])
             if left:
                 error.add_note(f"not run therefore: {left}")

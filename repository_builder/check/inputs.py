@@ -62,6 +62,15 @@ class Repository:
         """What the builder wrote about the repository; None if it did not build it. Raises RepositoryError."""
         return manifest.read(self.path)
 
+    @cached_property
+    def requirements(self) -> frozenset[str]:
+        """Python packages that `requirements.txt` at the root asks of the container's image, in lower case."""
+        file = self.path / "requirements.txt"
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+        return frozenset(
+            found.group().lower() for line in lines if (found := re.match(r"[A-Za-z0-9._-]+", line.strip()))
+        )
+
     def finding(self, path: Path, message: str, *, fix: str, changes: tuple[Change, ...] = (), line: int = 1) -> Found:
         """A finding about a file or folder of the repository."""
         return Found(path, line, 1, "", message, fix, changes=changes)

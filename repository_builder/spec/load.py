@@ -54,6 +54,11 @@ def load(file: Path) -> Spec:
         raise SpecError.many(_problem(document, dict(item)) for item in error.errors()) from None
 
 
+def place(file: Path, key: str) -> str:
+    """`file:line (key)` of a key like `models.digits.preprocess.image_decode.size` in a spec that has been loaded."""
+    return read_yaml(file).where(tuple(key.split(".")))
+
+
 def read_yaml(file: Path) -> Document:
     """Read one YAML document safely: no duplicate keys, no tags, bounded size, depth and alias expansion."""
     text = _read_text(file)

@@ -91,12 +91,18 @@ def serve_briefly(folder: Path, arguments: list[str]) -> tuple[int, str]:
     return process.returncode, seen + rest
 
 
+def expanded(word: str, folder: Path) -> list[str]:
+    """What a shell makes of a word with `*`."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.glob(word)) if "*" in word else []
+    return names or [word]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_can_be_followed(page: Path, reader: Path) -> None:
     for line in commands(page):
         if any(re.search(pattern, line) for pattern in ELSEWHERE):
             continue
-        arguments = typed(line)
+        arguments = [name for word in typed(line) for name in expanded(word, reader)]
         if arguments[0] in ENDLESS:
             code, output = serve_briefly(reader, arguments)
         else:

@@ -65,6 +65,15 @@ def test_a_complete_repository(tmp_path: Path, cli: Cli) -> None:
     assert recorded.inputs["image"].shape == (8, 1)
 
 
+def test_a_build_with_findings_fails_and_leaves_the_old_repository(tmp_path: Path, cli: Cli) -> None:
+    """BAT005: a delay beyond the queue's own timeout rejects every request that waits for it."""
+    cli("build", spec(tmp_path))
+    before = config(tmp_path)
+    answer = cli("build", spec(tmp_path, batching="{max_queue_delay_us: 5000, timeout_us: 1000}"))
+    refused(answer, 5, "model_repository/digits/config.pbtxt:")
+    assert config(tmp_path) == before
+
+
 def test_building_again_does_no_work(tmp_path: Path, cli: Cli) -> None:
     cli("build", spec(tmp_path, **FULL))
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "model_repository").rglob("*")}
@@ -167,7 +176,7 @@ def test_a_baked_batch_is_refused_and_its_node_named(tmp_path: Path, cli: Cli) -
 def test_labels_must_match_the_classes(tmp_path: Path, cli: Cli) -> None:
     file = spec(tmp_path, **FULL)
     (tmp_path / "labels.txt").write_text("only\ntwo\n")
-    refused(cli("build", file), 2, "2 labels", "10 classes")
+    refused(cli("build", file), 2, "2 labels", "10 classes", "deploy.yaml:5 (models.digits.postprocess.top_k.labels)")
 
 
 def test_files_that_are_no_models(tmp_path: Path, cli: Cli) -> None:
@@ -186,7 +195,9 @@ def test_an_error_in_json_too(tmp_path: Path, cli: Cli) -> None:
 
 
 def test_a_named_target_is_never_replaced_silently(tmp_path: Path, cli: Cli) -> None:
-    refused(cli("build", spec(tmp_path, target="tensorrt_plan")), 3, "tensorrt_plan", "models.digits.target")
+    refused(
+        cli("build", spec(tmp_path, target="tensorrt_plan")), 3, "tensorrt_plan", "deploy.yaml:4 (models.digits.target)"
+    )
 
 
 def test_other_specs_keep_their_models_and_dropped_ones_go(tmp_path: Path, cli: Cli) -> None:

@@ -20,7 +20,8 @@ _PACKAGE_OF = {"PIL": "pillow", "cv2": "opencv-python", "sklearn": "scikit-learn
 @rule("PYB020", "import-missing-in-container", Severity.WARNING, requires=("PYB001",))
 def import_missing_in_container(version: Version) -> Iterator[Found]:
     """## What it does
-    Reports, with `--image` given, packages that model.py imports at its top and that the stock container does not have.
+    Reports, with `--image` given, packages that model.py imports at its top and that neither the stock container nor a
+    `requirements.txt` at the repository's root has.
 
     ## Why is this bad?
     In the stock `-py3` image the Python backend has NumPy and little else: the import fails and the model does not load.
@@ -38,7 +39,7 @@ def import_missing_in_container(version: Version) -> Iterator[Found]:
     if source.tree is None:
         return
     wanted = [name for name in source.imports if name not in STOCK and name not in sys.stdlib_module_names]
-    wanted = [name for name in wanted if not _is_sibling(version, name)]
+    wanted = [name for name in wanted if not _is_sibling(version, name) and not _is_asked_for(version, name)]
     if not wanted:
         return
     release = model.host.release
@@ -49,6 +50,11 @@ def import_missing_in_container(version: Version) -> Iterator[Found]:
             fix=f"pip install {_PACKAGE_OF.get(name, name)} in your image, or set EXECUTION_ENV_PATH",
             line=source.imports[name],
         )
+
+
+def _is_asked_for(version: Version, name: str) -> bool:
+    """Whether `requirements.txt` at the repository's root, from which the image is made, names the package."""
+    return {name.lower(), _PACKAGE_OF.get(name, name).lower()} & version.model.repository.requirements != set()
 
 
 def _is_sibling(version: Version, name: str) -> bool:
