@@ -1,0 +1,76 @@
+"""Repositories made for TensorRT, rehearsed: Triton's core takes their configs, and the golden inputs come out right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from repository_builder import builder
+from repository_builder.repository import manifest
+from repository_builder.repository.pbtxt import parse
+from repository_builder.serving.server import serve
+from repository_builder.serving.verify import verify
+from tests.conftest import ROOT
+from tests.unit.build.test_engine import Quiet
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+def example(name: str, folder: Path, **changes) -> Path:
+    """A copy of an example with some fields of its TensorRT spec replaced."""
+    shutil.copytree(ROOT / "examples" / name, folder / name)
+    file = folder / name / "tensorrt.yaml"
+    spec = yaml.safe_load(file.read_text())
+    spec["models"][name] |= changes
+    file.write_text(yaml.safe_dump(spec))
+    return file
+
+
+def built(name: str, tmp_path: Path, **changes) -> tuple[Path, dict]:
+    repository = tmp_path / "repository"
+    builder.build(example(name, tmp_path, **changes), repository, Quiet(), warn=pytest.fail)
+    record = manifest.read(repository)
+    assert record is not None
+    return repository, record.pipelines[name].notes
+
+
+def rehearsed(repository: Path) -> None:
+    with serve(repository, rehearse=True, graceful=False) as server:
+        results = verify(server.grpc, repository)
+    assert results
+    assert all(result.passed for result in results)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ({"try": ["fp32"]}, "FP32"),
+        ({"try": ["fp16"], "calibration": "calibration.npz"}, "FP16"),
+        ({"try": ["int8"], "calibration": "calibration.npz", "metric": "top1"}, "INT8"),
+    ],
+)
+def test_digits_in_every_precision(tmp_path, precision, dtype):
+    repository, notes = built("digits", tmp_path, precision=precision)
+    engine = notes["engine"]
+    assert engine["precision"] == dtype.lower()
+    assert engine["compute_capabilities"] == ["8.6", "8.9", "12.0"]
+    assert engine["profiles_from"] in ("engine", "report")
+    config = parse((repository / "digits_core" / "config.pbtxt").read_text(), "config.pbtxt").config
+    assert config.max_batch_size == max(p["shapes"]["pixels"]["max"][0] for p in engine["profiles"])
+    assert list(config.instance_group[0].profile) == ["0", "1"]
+    facts = json.loads((repository / "digits_core" / "engine.json").read_text())
+    assert sum(layer["dtype"] == dtype for layer in facts["network"]["heavy"]) >= 2
+    if dtype == "INT8":
+        rehearsed(repository)
+
+
+def test_sentence_embedding_with_two_profiles(tmp_path):
+    """As the example has it: FP16 behind a gate on real sentences."""
+    repository, notes = built("sentence_embedding", tmp_path)
+    assert notes["precision"]["chosen"] == "fp16"
+    assert [p["name"] for p in notes["engine"]["profiles"]] == ["interactive", "bulk"]
+    rehearsed(repository)
