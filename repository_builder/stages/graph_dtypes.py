@@ -12,9 +12,17 @@ HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _PASSING = ("Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Flatten")
 
 
-def heavy_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes in which the network spends its arithmetic, in order."""
-    return [node.name for node in model.graph.node if node.op_type in HEAVY]
+def roles(model: onnx.ModelProto) -> dict[str, str]:
+    """Names of the nodes in which the network spends its arithmetic, in order, and the role of each.
+
+    A role is the operator and the shape of its weights: equal in every block of a network that repeats blocks.
+    """
+    sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    return {
+        node.name: f"{node.op_type} {[sizes.get(name) for name in node.input]}"
+        for node in model.graph.node
+        if node.op_type in HEAVY
+    }
 
 
 def heavy_types(model: onnx.ModelProto) -> Counter[str]:

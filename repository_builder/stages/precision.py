@@ -28,7 +28,7 @@ from repository_builder.stages.precision_tool import ConversionFailed, Precision
 REPORT = "precision.json"
 REAL_SHARE = 0.5
 """At least this share of the heavy nodes must compute in a precision that the graph is said to have."""
-MAX_TRIALS = 40
+MAX_TRIALS = 24
 """Conversions that a search for spoiling layers may cost."""
 
 
@@ -195,7 +195,8 @@ def _rescue(work: _Work, trial: Trial) -> Path | None:
     from repository_builder.stages import graph_dtypes
 
     first, limit = trial.why, work.context.params["max_kept"]
-    layers = graph_dtypes.heavy_nodes(_structure(work.source.parent))
+    roles = graph_dtypes.roles(_structure(work.source.parent))
+    layers = tuple(roles)
 
     def passes(keep: tuple[str, ...]) -> bool:
         work.context.progress(f"precision: {trial.precision}: which layers must stay? trying {len(keep)}")
@@ -206,7 +207,7 @@ def _rescue(work: _Work, trial: Trial) -> Path | None:
         return work.comparison.quick(folder / MODEL).passed
 
     try:
-        keep = smallest(tuple(layers), passes, max_size=limit, max_trials=MAX_TRIALS)
+        keep = smallest(layers, passes, max_size=limit, max_trials=MAX_TRIALS, roles=roles)
     except Exhausted as exhausted:
         trial.why = f"{first}; {exhausted}"
         return None

@@ -24,6 +24,29 @@ def test_exactly_the_guilty_layers_are_found_in_order(guilty):
     assert len(trials) <= 2 + 10 * max(1, len(guilty))
 
 
+@given(st.sets(st.sampled_from(range(4)), min_size=1, max_size=2))
+def test_layers_of_a_guilty_role_are_found_together_with_few_trials(guilty):
+    roles = {layer: f"role{index % 4}" for index, layer in enumerate(LAYERS)}
+    bad = {layer for layer, role in roles.items() if int(role[-1]) in guilty}
+    trials = []
+
+    def passes(keep):
+        trials.append(keep)
+        return bad <= set(keep)
+
+    assert set(smallest(LAYERS, passes, max_size=8, max_trials=64, roles=roles)) == bad
+    few = len(trials)
+    trials.clear()
+    smallest(LAYERS, passes, max_size=8, max_trials=64)
+    assert few <= len(trials) + 4
+
+
+def test_when_trials_run_out_the_guilty_role_is_the_answer():
+    roles = {layer: "bad" if index < 6 else f"good{index % 2}" for index, layer in enumerate(LAYERS)}
+    found = smallest(LAYERS, lambda keep: set(LAYERS[:6]) <= set(keep), max_size=8, max_trials=8, roles=roles)
+    assert found == LAYERS[:6]
+
+
 def test_nothing_to_find_too_many_and_too_long_are_told_apart():
     with pytest.raises(Exhausted, match="no single layers are to blame"):
         smallest(LAYERS, lambda keep: False, max_size=8, max_trials=64)

@@ -68,9 +68,21 @@ def test_digits_in_every_precision(tmp_path, precision, dtype):
         rehearsed(repository)
 
 
-def test_sentence_embedding_with_two_profiles(tmp_path):
-    """As the example has it: FP16 behind a gate on real sentences."""
-    repository, notes = built("sentence_embedding", tmp_path)
-    assert notes["precision"]["chosen"] == "fp16"
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ({"try": ["fp32"]}, "FP32"),
+        ({"try": ["fp16"], "calibration": "golden", "count": 32, "threshold": 0.999}, "FP16"),
+        ({"try": ["int8"], "calibration": "golden", "count": 16, "method": "max", "threshold": 0.3}, "INT8"),
+    ],
+)
+def test_sentence_embedding_in_every_precision(tmp_path, precision, dtype):
+    """INT8 of this network is built, and is not good: its gate is opened wide here, and would refuse it as it stands."""
+    repository, notes = built("sentence_embedding", tmp_path, precision=precision)
+    assert notes["engine"]["precision"] == dtype.lower()
     assert [p["name"] for p in notes["engine"]["profiles"]] == ["interactive", "bulk"]
-    rehearsed(repository)
+    facts = json.loads((repository / "sentence_embedding_core" / "engine.json").read_text())
+    heavy = facts["network"]["heavy"]
+    assert sum(layer["dtype"] == dtype for layer in heavy) >= len(heavy) / 2
+    if dtype == "FP16":
+        rehearsed(repository)
