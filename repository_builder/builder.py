@@ -15,7 +15,14 @@ from repository_builder.build.cache import Cache, clear_unfinished
 from repository_builder.build.graph import Step
 from repository_builder.build.run import Artifacts, Reporter, run
 from repository_builder.build.stage import content_digest
-from repository_builder.errors import CheckFailed, GraphError, Problem, RepositoryBuilderError, RepositoryError
+from repository_builder.errors import (
+    CheckFailed,
+    GraphError,
+    Problem,
+    RepositoryBuilderError,
+    RepositoryError,
+    SpecError,
+)
 from repository_builder.machine import this_machine
 from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, make_graph
 from repository_builder.repository import lock, manifest, tree
@@ -70,7 +77,15 @@ def stage_cache(warn: Callable[[str], None] = lambda _: None) -> Cache:
 
 def plan(spec_file: Path, output: Path) -> tuple[BuildGraph, list[Step]]:
     """The build graph of a spec and what running it would do."""
-    graph = make_graph(load(spec_file), this_machine(), origin(spec_file, output))
+    if spec_file.suffix.lower() == ".onnx":
+        raise SpecError(
+            f"cannot plan {spec_file}",
+            where=spec_file,
+            why="it is an ONNX file; a plan is made for a spec",
+            fix=f"`triton-repo build {spec_file}` infers a spec and writes it beside the repository; plan that one",
+        )
+    with _placing(spec_file):
+        graph = make_graph(load(spec_file), this_machine(), origin(spec_file, output))
     before = manifest.read(output)
     recipes = {
         name: entry["recipe"]

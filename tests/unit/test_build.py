@@ -189,6 +189,11 @@ def test_files_that_are_no_models(tmp_path: Path, cli: Cli) -> None:
     refused(cli("build", tmp_path / "cut.onnx"), 7, "cut.onnx")
 
 
+def test_a_plan_needs_a_spec(tmp_path: Path, cli: Cli) -> None:
+    graphs.save(graphs.DIGITS, tmp_path / "digits.onnx")
+    refused(cli("plan", "digits.onnx"), 2, "triton-repo build digits.onnx")
+
+
 def test_an_error_in_json_too(tmp_path: Path, cli: Cli) -> None:
     answer = cli("build", tmp_path / "missing.yaml", "--json")
     assert json.loads(answer.stdout)["errors"][0]["where"].endswith("missing.yaml")
