@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import total_ordering
+from functools import cache, total_ordering
 
 from repository_builder.check.rule import Skip
 from repository_builder.errors import SpecError, nearest
+from repository_builder.repository import releases
 
 
 @total_ordering
@@ -25,33 +26,22 @@ class Release:
         return self.name < other.name
 
 
-RELEASES = (
-    Release("24.10", "2.51.0", "10.5.0.18", "1.19.2", "3.10.12", "6.0"),
-    Release("24.11", "2.52.0", "10.6.0.26", "1.19.2", "3.12.3", "6.0"),
-    Release("24.12", "2.53.0", "10.7.0.23", "1.20.1", "3.12.3", "6.0"),
-    Release("25.01", "2.54.0", "10.8.0.43", "1.20.1", "3.12.3", "7.5"),
-    Release("25.02", "2.55.0", "10.8.0.43", "1.20.1", "3.12.3", "7.5"),
-    Release("25.03", "2.56.0", "10.9.0.34", "1.21.0", "3.12.3", "7.5"),
-    Release("25.04", "2.57.0", "10.9.0.34", "1.21.0", "3.12.3", "7.5"),
-    Release("25.05", "2.58.0", "10.10.0.31", "1.22.0", "3.12.3", "7.5"),
-    Release("25.06", "2.59.0", "10.11.0.33", "1.22.0", "3.12.3", "7.5"),
-    Release("25.07", "2.59.1", "10.11.0.33", "1.22.0", "3.12.3", "7.5"),
-    Release("25.08", "2.60.0", "10.13.2.6", "1.23.0", "3.12.3", "7.5"),
-    Release("25.09", "2.61.0", "10.13.3.9", "1.23.0", "3.12.3", "7.5"),
-    Release("25.10", "2.62.0", "10.13.3.9", "1.23.1", "3.12.3", "7.5"),
-    Release("25.11", "2.63.0", "10.14.1.48", "1.23.2", "3.12.3", "7.5"),
-    Release("25.12", "2.64.0", "10.14.1.48", "1.23.2", "3.12.3", "7.5"),
-    Release("26.01", "2.65.0", "10.14.1.48", "1.23.2", "3.12.3", "7.5"),
-    Release("26.02", "2.66.0", "10.15.1.29", "1.24.1", "3.12.3", "7.5"),
-    Release("26.03", "2.67.0", "10.16.0.72", "1.24.2", "3.12.3", "7.5"),
-    Release("26.04", "2.68.0", "10.16.1.11", "1.24.4", "3.12.3", "7.5"),
-    Release("26.05", "2.69.0", "10.16.1.11", "1.24.4", "3.12.3", "7.5"),
-    Release("26.06", "2.70.0", "11.0.0", "1.24.4", "3.12.3", "7.5"),
-    Release("26.07", "2.71.0", "11.1.0.106", "1.27.0", "3.12.3", "7.5"),
-    Release("26.08", "2.72.0", "11.2.1.2", "1.28.0", "3.12.3", "7.5"),
-    Release("26.09", "2.73.0", "11.3", "", "", "7.5"),
-)
-"""Containers that are known. Sources: Triton's release notes and compatibility tables, TensorRT's release tags."""
+@cache
+def known_releases() -> tuple[Release, ...]:
+    """Containers whose Triton is known, oldest first, from the one table of releases."""
+    return tuple(
+        Release(
+            row.release,
+            row.triton,
+            row.tensorrt or "",
+            row.onnxruntime or "",
+            row.python or "",
+            row.min_compute_capability or "",
+        )
+        for row in releases.releases()
+        if row.triton
+    )
+
 
 NO_GPU = "none"
 
@@ -100,7 +90,7 @@ class Host:
 
     def __post_init__(self) -> None:
         if self.image and self._find() is None:
-            known = [release.name for release in RELEASES]
+            known = [release.name for release in known_releases()]
             raise SpecError(
                 f"unknown Triton release `{self.image}`{nearest(self.image, known)}",
                 where="--image",
@@ -132,4 +122,4 @@ class Host:
 
     def _find(self) -> Release | None:
         month = self.image.rpartition(":")[2].removesuffix("-py3")
-        return next((release for release in RELEASES if month in (release.name, release.triton)), None)
+        return next((release for release in known_releases() if month in (release.name, release.triton)), None)

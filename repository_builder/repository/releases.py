@@ -41,7 +41,8 @@ def releases() -> tuple[Release, ...]:
     """Every known release, oldest first."""
     import yaml
 
-    rows: list[dict[str, Any]] = yaml.safe_load(MATRIX.read_text(encoding="utf-8"))["releases"]
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    rows: list[dict[str, Any]] = yaml.load(MATRIX.read_text(encoding="utf-8"), loader)  # noqa: S506["releases"]
     fields = ("release", "tag", "triton", "tensorrt", "tensorrt_confidence", "tensorrt_source", "cuda")
     more = ("onnxruntime", "python", "min_compute_capability")
     return tuple(

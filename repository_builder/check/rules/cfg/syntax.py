@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from repository_builder.check.host import RELEASES
+from repository_builder.check.host import known_releases
 from repository_builder.check.inputs import Model
 from repository_builder.check.rule import Edit, Found, Severity, Skip, rule
 from repository_builder.repository import pbtxt
-
-NEWEST = RELEASES[-1]
 
 
 @rule(
@@ -101,7 +99,8 @@ def field_of_a_newer_triton(model: Model) -> Iterator[Found]:
         return
     for flaw in model.parsed.unknown:
         if "did you mean" not in flaw.message:
-            message = f"{flaw.message}; no Triton up to {NEWEST.name} ({NEWEST.triton}) has it"
+            newest = known_releases()[-1]
+            message = f"{flaw.message}; no Triton up to {newest.name} ({newest.triton}) has it"
             fix = "remove the field, or serve with a newer Triton"
             yield Found(model.config_path, flaw.line, flaw.column, flaw.path, message, fix, model.name)
 
