@@ -16,6 +16,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-gpu", action="store_true", help="run tests that need an NVIDIA GPU; without one they fail")
+    parser.addoption("--update-golden", action="store_true", help="rewrite the expected trees in tests/golden")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
