@@ -23,7 +23,7 @@ from repository_builder.errors import (
     RepositoryError,
     SpecError,
 )
-from repository_builder.machine import this_machine
+from repository_builder.machine import Machine, this_machine
 from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, make_graph
 from repository_builder.repository import lock, manifest, tree
 from repository_builder.repository.manifest import Manifest, PipelineEntry
@@ -95,11 +95,21 @@ def plan(spec_file: Path, output: Path) -> tuple[BuildGraph, list[Step]]:
     return graph, list(build_graph.explain(graph.stages, stage_cache(), recipes))
 
 
-def build(spec_file: Path, output: Path, reporter: Reporter, warn: Callable[[str], None]) -> Built:
-    """Build a spec into a repository. The old repository stays as it is until the new one is complete."""
+def build(
+    spec_file: Path,
+    output: Path,
+    reporter: Reporter,
+    warn: Callable[[str], None],
+    *,
+    machine: Machine | None = None,
+) -> Built:
+    """Build a spec into a repository. The old repository stays as it is until the new one is complete.
+
+    `machine` stands for this one with other versions of tools, which the stages then fetch (`upgrade`).
+    """
     output = output.absolute()
     with _placing(spec_file):
-        graph = make_graph(load(spec_file), this_machine(), origin(spec_file, output))
+        graph = make_graph(load(spec_file), machine or this_machine(), origin(spec_file, output))
     with lock.building(output):
         tree.refuse_foreign(output)
         cache = stage_cache(warn)

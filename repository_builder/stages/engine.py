@@ -21,7 +21,7 @@ from repository_builder.build.stage import Stage, StageContext
 from repository_builder.console import Progress
 from repository_builder.errors import GraphError, Problem, RepositoryBuilderError, StageFailed, TargetUnavailable
 from repository_builder.resources import cache_folder
-from repository_builder.stages import plugin, profiles
+from repository_builder.stages import engine_package, plugin, profiles
 from repository_builder.stages.engine_facts import FACTS, PLAN, EngineFacts, audit
 from repository_builder.stages.graph import GraphFacts
 
@@ -67,7 +67,8 @@ def run(context: StageContext) -> None:
         onnx_file, compiled = plugin.prepare(onnx_file, context.inputs["plugins"], context.out)
         plugins += compiled
     params = {**context.params, "profiles": [profile.as_json() for profile in wanted_profiles]}
-    log = build(request(onnx_file, context.out, params, plugins), context.progress)
+    python = engine_package.interpreter(str(params["package"]), params.get("version"), context.progress)
+    log = build(request(onnx_file, context.out, params, plugins), context.progress, python=python)
     shutil.move(log, context.out / "engine.log")
     engine = EngineFacts.read(context.out / FACTS)
     precision = _precision(context)

@@ -117,9 +117,14 @@ def _limit_from(spec: ModelSpec, facts: GraphFacts, built: EngineFacts) -> str:
 
 
 def _instances(message: Any, spec: ModelSpec, built: EngineFacts) -> dict[str, str]:
-    """One group that lists every profile: groups of their own would not be chosen by shape."""
+    """One group that lists every profile: groups of their own would not be chosen by shape.
+
+    Triton's core takes the list for its TensorRT backend only; ours for TensorRT for RTX always uses every profile.
+    """
     group = message.instance_group.add(kind=messages().ModelInstanceGroup.KIND_GPU, count=spec.instances.core)
     group.gpus.extend(spec.instances.gpus)
+    if message.backend != "tensorrt":
+        return {"instance_group[0]": "every profile of the engine is used"}
     group.profile.extend(str(index) for index in range(len(built.profiles)))
     listed = ", ".join(f"{index} {profile.name}" for index, profile in enumerate(built.profiles))
     return {"instance_group[0].profile": f"{listed}; Triton uses only those that are listed"}

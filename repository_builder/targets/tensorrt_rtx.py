@@ -43,7 +43,7 @@ def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Mac
             fix="choose target tensorrt_plan, or rewrite the operators (`triton-repo inspect`)",
         )
     wanted = list(spec.tensorrt.compute_capabilities or COMPUTE_CAPABILITIES)
-    params = {"compute_capabilities": wanted}
+    params = {"compute_capabilities": wanted, "version": machine.packages.get("tensorrt-rtx")}
     return engine_stages.stages(name, spec, graph, machine, package="tensorrt_rtx", params=params)
 
 

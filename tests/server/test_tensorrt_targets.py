@@ -61,7 +61,7 @@ def test_digits_in_every_precision(tmp_path, precision, dtype):
     assert engine["profiles_from"] in ("engine", "report")
     config = parse((repository / "digits_core" / "config.pbtxt").read_text(), "config.pbtxt").config
     assert config.max_batch_size == max(p["shapes"]["pixels"]["max"][0] for p in engine["profiles"])
-    assert list(config.instance_group[0].profile) == ["0", "1"]
+    assert not config.instance_group[0].profile, "Triton's core takes it for its own TensorRT backend only"
     facts = json.loads((repository / "digits_core" / "engine.json").read_text())
     assert sum(layer["dtype"] == dtype for layer in facts["network"]["heavy"]) >= 2
     if dtype == "INT8":
