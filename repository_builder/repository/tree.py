@@ -114,6 +114,8 @@ def _put(content: Content, destination: Path) -> None:
         destination.write_bytes(content)
     else:
         shutil.copyfile(content, destination)
+    if destination.suffix == ".sh":
+        destination.chmod(0o755)
 
 
 def _recover(target: Path) -> None:

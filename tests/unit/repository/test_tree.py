@@ -43,6 +43,11 @@ def test_a_repository_is_replaced_whole(tmp_path: Path) -> None:
     assert not (tmp_path / ".repo.building").exists()
 
 
+def test_scripts_can_be_run(tmp_path: Path) -> None:
+    tree.write({"run.sh": b"#!/bin/sh\n"}, listing({"run.sh": b"#!/bin/sh\n"}), tmp_path / "repo", check=lambda _: None)
+    assert os.access(tmp_path / "repo/run.sh", os.X_OK)
+
+
 def test_files_of_others_at_the_root_are_kept(tmp_path: Path) -> None:
     target = tmp_path / "repo"
     target.mkdir()
