@@ -138,11 +138,11 @@ def _role(member: str, model: str) -> str:
 
 
 def _spec(repository: Path, model: str) -> Path | None:
-    """The spec in the manifest: as the user named it, from the present folder."""
+    """The spec that the manifest names, relative to the repository, if it is still there."""
     built = manifest.read(repository)
     if built is None:
         return None
-    path = Path(built.pipelines[built.models[model].pipeline].origin)
+    path = Path(os.path.normpath(repository.resolve() / built.pipelines[built.models[model].pipeline].origin))
     return path if path.is_file() else None
 
 

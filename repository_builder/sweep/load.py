@@ -20,6 +20,8 @@ from repository_builder.sweep.sample import Load
 _WINDOWS = 3
 _PER_INTERVAL = 1.2
 """perf_analyzer measures three windows of 1.2 times the interval that it is told (facts: its inference_profiler)."""
+_NONE_FITS = "No valid requests recorded"
+_LONGER_BY, _LONGER_TIMES = 4, 4
 EXPORT_LIMIT = 64 << 10
 """Bytes of input data per request above which the requests are not exported: the file holds every tensor as text."""
 
@@ -66,17 +68,27 @@ class LoadGenerator:
         return [*command, *self.extra, *output]
 
     def __call__(self, load: Load, seconds: float) -> Seen:
-        """Measure. Raises ServerError where requests fail or nothing can be measured."""
+        """Measure; longer than asked where the requests take so long that none fits into a window.
+
+        Raises ServerError where requests fail or nothing can be measured.
+        """
+        for _ in range(_LONGER_TIMES):
+            seen, said = self._window(load, seconds)
+            if seen is not None:
+                return seen
+            if _NONE_FITS not in said:
+                break
+            seconds *= _LONGER_BY
+        raise _failed(self.model, load, said)
+
+    def _window(self, load: Load, seconds: float) -> tuple[Seen | None, str]:
         with tempfile.TemporaryDirectory(prefix="triton-repo-sweep-") as folder:
             report, export = Path(folder, "report.csv"), Path(folder, "requests.json")
             output = ["-f", str(report)] + (["--profile-export-file", str(export)] if self.exports else [])
             said = self._run(self.command(load, seconds, *output), 4 * seconds + 60)
             if not report.is_file():
-                raise _failed(self.model, load, said)
-            seen = _seen(report.read_text(), export.read_bytes() if export.is_file() else b"", seconds)
-        if seen is None:
-            raise _failed(self.model, load, said)
-        return seen
+                return None, said
+            return _seen(report.read_text(), export.read_bytes() if export.is_file() else b"", seconds), said
 
     def _run(self, command: list[str], limit_s: float) -> str:
         libraries = {"LD_LIBRARY_PATH": self.analyzer.library_path} if self.analyzer.library_path else {}

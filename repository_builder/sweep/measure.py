@@ -14,7 +14,7 @@ from repository_builder.serving.client import Client
 from repository_builder.sweep.candidates import for_single_requests, override, setting_of, with_setting
 from repository_builder.sweep.load import LoadGenerator
 from repository_builder.sweep.processor import Usage
-from repository_builder.sweep.sample import BatchCount, Candidate, ModelTimes, Refused, Sample, Setting
+from repository_builder.sweep.sample import BatchCount, Candidate, Load, ModelTimes, Refused, Sample, Setting
 from repository_builder.sweep.store import Session
 from repository_builder.sweep.subject import Subject
 
@@ -28,8 +28,8 @@ class Bench:
     subject: Subject
     client: Client
     generator: LoadGenerator
-    warm_up: Inputs
-    """One request's inputs."""
+    warm_up: Inputs | None
+    """One request's inputs; None: the load generator warms up."""
     session: Session
     server_pid: int | None
     """None for a server that is not ours to look into: then nobody can say who used its processor."""
@@ -124,6 +124,10 @@ class Bench:
 
     def _warm(self, requests: int) -> None:
         """The first runs of a fresh instance are slow: keep them out of the window."""
+        if self.warm_up is None:
+            with suppress(ServerError):
+                self.generator(Load(requests), 0.2)
+            return
         with ThreadPoolExecutor(requests) as pool, suppress(ServerError):
             for answer in [pool.submit(self.client.infer, self.subject.model, self.warm_up) for _ in range(requests)]:
                 answer.result()

@@ -93,7 +93,9 @@ def run(bench: Bench, plan: Plan, progress: Watch) -> Result:
     """Search, then prove. The bench must have everything loaded as it is. Ends with the winner's settings in `Result`."""
     start = dict(bench.settings)
     member, why = _first(bench, plan)
-    start_load = _start_load(bench, plan, member)
+    start_load, throughput = _start_load(bench, plan, member)
+    if plan.goal.objective != "throughput" and not plan.goal.min_throughput:
+        plan = replace(plan, goal=replace(plan.goal, min_throughput=0.97 * throughput))
     parts: list[Part] = []
     chosen: tuple[dict[str, Setting], Load] = (start, start_load)
     began = bench.clock
@@ -175,10 +177,10 @@ def _bottleneck(sample: Sample, members: Sequence[str]) -> tuple[str, str]:
     return name, f"the bottleneck: {queue:.1f} ms of each request in its queue, {compute:.1f} ms computed"
 
 
-def _start_load(bench: Bench, plan: Plan, member: str) -> Load:
-    """The load under which the starting configuration does best within the budget (it is loaded, so this is cheap)."""
+def _start_load(bench: Bench, plan: Plan, member: str) -> tuple[Load, float]:
+    """The load under which the starting configuration does best within the budget, and its throughput; cheap: it is loaded."""
     load = plan.high
-    best: tuple[float, Load] | None = None
+    best: tuple[float, Load, float] | None = None
     for _ in range(4):
         candidate = Candidate(bench.settings[member], load)
         sample = _window(bench, member, candidate, plan.options.explore_s)
@@ -186,13 +188,13 @@ def _start_load(bench: Bench, plan: Plan, member: str) -> Load:
         if judge(estimate, plan.goal) == "meets" or load.value <= plan.concurrency[0] or plan.rates:
             score = estimate.score(plan.goal)
             if best is None or score > best[0]:
-                best = (score, load)
+                best = (score, load, sample.throughput)
         if plan.goal.budget_s is None or plan.rates or sample.p99 <= plan.goal.budget_s:
             break
         load = Load(
             max(plan.concurrency[0], min(load.value - 1, little(load.value, sample.p99, 0.93 * plan.goal.budget_s)))
         )
-    return best[1] if best else load
+    return (best[1], best[2]) if best else (load, sample.throughput)
 
 
 def _prove(

@@ -104,6 +104,7 @@ class _State:
     delays: dict[tuple[Runner, int], tuple[int, ...]] = field(default_factory=dict)
     loaded: Setting | None = None
     windows: int = 0
+    disturbed: int = 0
 
 
 def search(space: Space, measure: Measure, goal: Goal, options: Options, watch: Watch = lambda *_: None) -> Outcome:
@@ -130,7 +131,7 @@ def _take(state: _State, candidate: Candidate, seconds: float, *, race: bool = F
     estimate = state.estimates.get(candidate) or Estimate(candidate)
     sample = _window(state, candidate, seconds, reload=race)
     for _ in range(2):
-        if sample is None or sample.foreign_cores <= state.options.disturbed_cores:
+        if sample is None or sample.foreign_cores <= state.options.disturbed_cores or _always_disturbed(state):
             break
         estimate.disturbed.append(sample)
         sample = _window(state, candidate, seconds, reload=False)
@@ -141,6 +142,11 @@ def _take(state: _State, candidate: Candidate, seconds: float, *, race: bool = F
     state.batches.setdefault(_runner(candidate), []).extend(sample.times(state.space.model).batches)
     _suggest(state, candidate, estimate)
     return sample
+
+
+def _always_disturbed(state: _State) -> bool:
+    """Whether most windows were disturbed so far: measuring again would not help, and the verdict will say so."""
+    return state.windows >= 8 and state.disturbed > 0.5 * state.windows
 
 
 def _window(state: _State, candidate: Candidate, seconds: float, *, reload: bool) -> Sample | None:
@@ -154,6 +160,7 @@ def _window(state: _State, candidate: Candidate, seconds: float, *, reload: bool
         state.refused[candidate] = result.why
         return None
     state.loaded = candidate.setting
+    state.disturbed += result.foreign_cores > state.options.disturbed_cores
     return result
 
 

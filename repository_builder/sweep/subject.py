@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from repository_builder.errors import RepositoryError, SpecError, nearest
 from repository_builder.repository import manifest, pbtxt
 from repository_builder.repository.tree import CONFIG
 from repository_builder.sweep.candidates import setting_of
-from repository_builder.sweep.sample import Load, Setting
-from repository_builder.sweep.space import Space, batches, preferred_choices, runners
+from repository_builder.sweep.sample import Setting
+from repository_builder.sweep.space import Runner, Space, batches, preferred_choices, runners
 
 ENSEMBLE = "ensemble"
 _GRAPH_LIMIT = 64
@@ -108,25 +108,28 @@ class Subject:
 
 
 def subject(repository: Path, model: str = "") -> Subject:
-    """Read a repository; raises RepositoryError for one that cannot be swept, with every reason."""
+    """Read a repository; raises RepositoryError for one that cannot be swept."""
     name = model or _only_public(repository)
+    found = _subject(name, lambda asked: _config(repository, asked), _profile_limits(repository))
+    return replace(found, digest=_digest(repository, [*found.ensembles, *(member.name for member in found.members)]))
+
+
+def remote_subject(url: str, model: str, config_of: Callable[[str], Any]) -> Subject:
+    """The same of a running server, which tells its configurations; it is known by its address."""
+    found = _subject(model, config_of, {})
+    texts = sorted(str(member.config) for member in found.members)
+    return replace(found, digest=hashlib.sha256("".join([url, *texts]).encode()).hexdigest()[:16])
+
+
+def _subject(model: str, config_of: Callable[[str], Any], limits: Mapping[str, tuple[int, ...]]) -> Subject:
     ensembles: dict[str, Any] = {}
     configs: dict[str, Any] = {}
-    for config in _closure(repository, name, ()):
+    for config in _closure(config_of, model, ()):
         (ensembles if config.platform == ENSEMBLE else configs)[config.name] = config
-    limits = _profile_limits(repository)
-    members = tuple(_member(repository, config, limits) for config in configs.values())
-    return Subject(name, members, ensembles, _digest(repository, [*ensembles, *configs]))
+    return Subject(model, tuple(_member(config, limits) for config in configs.values()), ensembles, "")
 
 
-def high_load(concurrency: tuple[int, int], rates: Sequence[float]) -> Load:
-    """The heaviest load that a sweep may use."""
-    return Load(max(rates), "rate") if rates else Load(concurrency[1])
-
-
-def _chosen_runners(member: Member, axes: Mapping[str, Sequence[int]]) -> Any:
-    from repository_builder.sweep.space import Runner
-
+def _chosen_runners(member: Member, axes: Mapping[str, Sequence[int]]) -> tuple[Runner, ...]:
     start = member.start
     return tuple(
         sorted(
@@ -155,21 +158,20 @@ def _only_public(repository: Path) -> str:
     return names[0]
 
 
-def _closure(repository: Path, name: str, path: tuple[str, ...]) -> Iterator[Any]:
+def _closure(config_of: Callable[[str], Any], name: str, path: tuple[str, ...]) -> Iterator[Any]:
     """The configuration of a model and of all models behind it."""
     if name in path:
-        raise RepositoryError(f"the ensemble `{name}` contains itself", where=repository / name / CONFIG)
-    config = _config(repository, name)
+        raise RepositoryError(f"the ensemble `{name}` contains itself", why=" → ".join([*path, name]))
+    config = config_of(name)
     if config.sequence_batching.ByteSize() or config.model_transaction_policy.decoupled:
         raise RepositoryError(
             f"cannot sweep model `{name}`",
-            where=repository / name / CONFIG,
             why="it keeps sequences, or answers more than once: a closed loop of single requests says nothing about it",
             fix="sweep another model",
         )
     yield config
     for step in config.ensemble_scheduling.step:
-        yield from _closure(repository, step.model_name, (*path, name))
+        yield from _closure(config_of, step.model_name, (*path, name))
 
 
 def _config(repository: Path, name: str) -> Any:
@@ -189,8 +191,7 @@ def _config(repository: Path, name: str) -> Any:
     return config
 
 
-def _member(repository: Path, config: Any, limits: Mapping[str, tuple[int, ...]]) -> Member:
-    del repository
+def _member(config: Any, limits: Mapping[str, tuple[int, ...]]) -> Member:
     size, profiles = config.max_batch_size, limits.get(config.name, ())
     backend = config.backend or config.platform
     if size == 0:
