@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     import onnx
 
 
+_ELEMENTWISE = frozenset(
+    {"Abs", "Cast", "CastLike", "Exp", "Identity", "Log", "Neg", "Not", "Reciprocal", "Relu", "Sigmoid", "Sqrt", "Tanh"}
+)
+"""Operators whose first input has the shape of the result."""
+
+
 class Facts:
     """Types, shapes and constants by tensor name. Computed once from a model; not updated when it changes."""
 
@@ -23,6 +29,8 @@ class Facts:
         self._values: dict[str, Any] = {}
         for _, graph in walk.graphs(light):
             self._take(graph)
+        for _, graph in walk.graphs(light):
+            self._backwards(graph)
         self.edges = {value.name for value in (*model.graph.input, *model.graph.output)}
         """Names of the graph's inputs and outputs."""
         self.read = {value.name for _, graph in walk.graphs(model) for value in graph.output}
@@ -38,6 +46,17 @@ class Facts:
         for node in graph.node:
             if node.op_type == "Constant" and node.domain in walk.STANDARD_DOMAINS:
                 self._tensors[node.output[0]] = _constant(node)
+
+    def _backwards(self, graph: onnx.GraphProto) -> None:
+        """What reads a tensor element by element tells its shape, where only the result's is declared."""
+        for node in reversed(graph.node):
+            if node.op_type not in _ELEMENTWISE or not node.input or self.shape(node.input[0]) is not None:
+                continue
+            if (result := self._types.get(node.output[0])) is not None and result.HasField("shape"):
+                known = type(result)()
+                known.CopyFrom(result)
+                known.elem_type = self.dtype(node.input[0])
+                self._types[node.input[0]] = known
 
     def dtype(self, name: str) -> int:
         """TensorProto.DataType, or 0 where it is not known."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from repository_builder.onnx_graph import equal, walk
 from repository_builder.onnx_graph.facts import Facts
-from repository_builder.onnx_graph.repairs import GRAPH_REPAIRS, NODE_REPAIRS
+from repository_builder.onnx_graph.repairs import GRAPH_REPAIRS, NODE_REPAIRS, convert_opset
 from repository_builder.onnx_graph.rewrite import Builder, GraphRepair
 from repository_builder.onnx_graph.verdict import Judge, Verdict
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 24
 """Upper bound of judging again after a change; each round rewrites all nodes that were rejected."""
+
+_STANDARD_OPSET = 17
 
 
 @dataclass(frozen=True)
@@ -136,10 +138,16 @@ def _redefined(model: onnx.ModelProto, leave: frozenset[str]) -> tuple[onnx.Mode
 
 def _attempt(model: onnx.ModelProto, verdict: Verdict, judge: Judge, wish: _Wish, banned: Collection[str]) -> _Attempt:
     attempt = _Attempt(model, verdict, verdict)
+    if not verdict.accepted and convert_opset.REPAIR.name not in banned and (modern := convert_opset.raised(model)):
+        _take(attempt, convert_opset.REPAIR.name, modern)
+        attempt.verdict = judge.judge(modern)
+    if not verdict.accepted and convert_opset.REPAIR.name not in banned and (modern := convert_opset.raised(model)):
+        _take(attempt, convert_opset.REPAIR.name, modern)
+        attempt.verdict = judge.judge(modern)
     for number in range(ROUNDS):
         if attempt.verdict.accepted:
             break
-        if not _nodes_rewritten(attempt, banned, number) and not _graph_rewritten(attempt, banned, wish):
+        if not _changed(attempt, banned, wish, number):
             break
         attempt.verdict = judge.judge(attempt.model)
     if wish.optimize and attempt.verdict.accepted:
@@ -156,14 +164,29 @@ def _optimized(attempt: _Attempt, judge: Judge, banned: Collection[str]) -> None
             _take(attempt, candidate.name, model)
 
 
-def _nodes_rewritten(attempt: _Attempt, banned: Collection[str], number: int) -> bool:
-    """Rewrite the nodes that the verdict names, each by the first repair that applies."""
+def _changed(attempt: _Attempt, banned: Collection[str], wish: _Wish, number: int) -> bool:
+    """One round: the nodes that the verdict names, else the graph, else (if it names none) whatever may be meant."""
+    if _nodes_rewritten(attempt, banned, number, _rejected_nodes(attempt.model, attempt.verdict)):
+        return True
+    if _graph_rewritten(attempt, banned, wish):
+        return True
+    if any(complaint.operator for complaint in attempt.verdict.complaints):
+        return False
+    dedicated = {name for candidate in NODE_REPAIRS for name in candidate.operators}
+    return _nodes_rewritten(attempt, banned, number, lambda _where, _index, node: node.op_type in dedicated)
+
+
+def _nodes_rewritten(
+    attempt: _Attempt, banned: Collection[str], number: int, wanted: Callable[[str, int, onnx.NodeProto], bool]
+) -> bool:
+    """Rewrite the wanted nodes, each by the first repair that applies."""
     import onnx
 
     model = onnx.ModelProto()
     model.CopyFrom(attempt.model)
+    if not any(entry.domain in walk.STANDARD_DOMAINS for entry in model.opset_import):
+        model.opset_import.add(domain="", version=_STANDARD_OPSET)  # a graph of another domain alone
     facts = Facts(model)
-    wanted = _rejected_nodes(model, attempt.verdict)
     applied: list[Applied] = []
     for where, graph in list(walk.graphs(model)):
         applied += _rewrite_graph(

@@ -65,6 +65,20 @@ CASES = {
         {"Slice", "Max"},
         [],
     ),
+    "resize": (
+        "(float[1, 1, 8, 8] x) => (float[1, 1, 4, 4] y)",
+        'k = Constant <value = float[4] {1, 1, 0.5, 0.5}> ()  y = Resize <mode = "cubic", antialias = 1> (x, , k)',
+        18,
+        {"MatMul"},
+        [],
+    ),
+    "resize": (
+        "(float[1, 1, 4, 4] x) => (float[1, 1, 8, 8] y)",
+        'k = Constant <value = float[4] {1, 1, 2, 2}> ()  y = Resize <mode = "cubic"> (x, , k)',
+        18,
+        {"MatMul"},
+        [],
+    ),
     "fourier": ("(float[1, 8, 1] x) => (float[1, 5, 2] y)", "y = DFT <onesided = 1, axis = 1> (x)", 17, {"MatMul"}, []),
     "cumulative_product": (
         "(float[3, 4] x) => (float[3, 4] y)",
@@ -142,6 +156,22 @@ def _complete(model, inputs, random):
     return full
 
 
+def test_a_graph_of_an_older_opset_is_raised_before_it_is_repaired(judge):
+    model = graph("(float[n, 3, 3] x) => (float[n] y)", "z = Det (x)  y = Neg (z)", 11)
+    result = repair(model, judge)
+    assert result.accepted
+    assert [applied.repair for applied in result.applied] == ["convert_opset", "small_math"]
+    assert result.samples > 0
+
+
+def test_a_graph_of_an_older_opset_is_raised_before_it_is_repaired(judge):
+    model = graph("(float[n, 3, 3] x) => (float[n] y)", "z = Det (x)  y = Neg (z)", 11)
+    result = repair(model, judge)
+    assert result.accepted
+    assert [applied.repair for applied in result.applied] == ["convert_opset", "small_math"]
+    assert result.samples > 0
+
+
 def test_every_repair_has_a_case():
     elsewhere = {"modern_ir", "convert_opset", "double_as_float", "drop_training", "fold_batchnorm"}
     assert {candidate.name for candidate in (*NODE_REPAIRS, *GRAPH_REPAIRS)} == CASES.keys() | elsewhere
@@ -179,7 +209,7 @@ def test_convert_opset_from_the_past(judge):
     )
     from repository_builder.onnx_graph.repairs import convert_opset
 
-    assert convert_opset.rewrite(model).opset_import[0].version == 17
+    assert convert_opset.rewrite(model).opset_import[0].version == 18
     assert convert_opset.rewrite(graph("(float[2] x) => (float[2] y)", "y = Relu (x)")) is None
 
 

@@ -1,0 +1,111 @@
+"""Stage: the graph with every node rewritten that TensorRT refuses, and proof that results are equal.
+
+The result stands in for the folder of the stage `graph`: `model.onnx` (with its external data), `graph.json`, and
+`repairs.json`, which says what was done. A graph that is accepted as it is comes out byte for byte. One that is still
+refused comes out as far repaired as it could be proven: a plugin may serve the rest, and the engine stage judges.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repository_builder.build.stage import Stage, StageContext
+from repository_builder.stages.graph import MODEL, GraphFacts
+from repository_builder.tensor import Interface, Tensor
+
+if TYPE_CHECKING:
+    from repository_builder.onnx_graph.repair import Repaired
+
+REPORT = "repairs.json"
+
+MODULES = tuple(
+    f"repository_builder.onnx_graph.{name}"
+    for name in ("repair", "equal", "facts", "rewrite", "parser", "parser_child", "table_judge", "judges", "read")
+)
+
+
+def stage(
+    model: str, graph: Stage, *, wanted: str | None, leave: Sequence[str] = (), tools: Mapping[str, str]
+) -> Stage:
+    """The stage for one model. `wanted` is the deployment as `--for` names it; `tools` must name the parser's version."""
+    return Stage(
+        name=f"{model}/repair",
+        run=run,
+        params={"for": wanted, "allow": sorted(leave)},
+        needs={"graph": graph},
+        tools=tools,
+        modules=(*MODULES, *repair_modules()),
+    )
+
+
+def repair_modules() -> tuple[str, ...]:
+    """Every module of a repair: a changed repair must not meet a stale result."""
+    folder = Path(__file__).parents[1] / "onnx_graph" / "repairs"
+    return tuple(f"repository_builder.onnx_graph.repairs.{file.stem}" for file in sorted(folder.glob("[!_]*.py")))
+
+
+def run(context: StageContext) -> None:
+    """Repair `inputs["graph"]`; parameters `for` and `allow`, both as on the command line."""
+    from repository_builder.onnx_graph import read
+    from repository_builder.onnx_graph.batch_repair import save
+    from repository_builder.onnx_graph.judges import judge_for
+    from repository_builder.onnx_graph.repair import repair
+
+    folder = context.inputs["graph"]
+    context.progress("asking the parser")
+    with judge_for(context.params.get("for")) as judge:
+        verdict = judge.judge(read.load(folder / MODEL), folder / MODEL)
+        if verdict.accepted:
+            shutil.copytree(folder, context.out, dirs_exist_ok=True)
+            _report(
+                context.out, {"judged_by": verdict.source, "accepted_before": True, "accepted": True, "repairs": []}
+            )
+            return
+        context.progress(f"repairing {len(verdict.complaints)} refused node(s)")
+        model = read.load(folder / MODEL, weights=True)
+        result = repair(model, judge, leave=frozenset(context.params.get("allow", ())))
+    save(result.model, context.out / MODEL)
+    facts = GraphFacts.read(folder)
+    changed = _retyped(facts.interface, read.interface(result.model))
+    replace(facts, interface=changed, opset=_opset(result), ir_version=result.model.ir_version).write(context.out)
+    _report(context.out, summary(result) | {"interface_changed": changed != facts.interface})
+    context.progress(f"{len(result.applied)} repair(s); {'accepted' if result.accepted else 'still refused'}")
+
+
+def summary(result: Repaired) -> dict[str, object]:
+    """What the manifest lists."""
+    return {
+        "judged_by": result.after.source,
+        "accepted_before": result.before.accepted,
+        "accepted": result.accepted,
+        "repairs": [applied.as_json() for applied in result.applied],
+        "dropped": [rejected.as_json() for rejected in result.rejected],
+        "refused": [complaint.as_json() for complaint in result.after.complaints],
+        "largest_difference": result.difference,
+        "compared_inputs": result.samples,
+    }
+
+
+def _opset(result: Repaired) -> int:
+    from repository_builder.onnx_graph.facts import opset
+
+    return opset(result.model)
+
+
+def _retyped(before: Interface, after: Interface) -> Interface:
+    """The interface with its names and dims, and the types of the repaired graph (integers may be wider)."""
+
+    def with_types(old: Sequence[Tensor], new: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        types = {tensor.name: tensor.dtype for tensor in new}
+        return tuple(replace(tensor, dtype=types.get(tensor.name, tensor.dtype)) for tensor in old)
+
+    return Interface(with_types(before.inputs, after.inputs), with_types(before.outputs, after.outputs))
+
+
+def _report(out: Path, value: Mapping[str, object]) -> None:
+    (out / REPORT).write_text(json.dumps(value, indent=1))
