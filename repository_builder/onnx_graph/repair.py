@@ -141,9 +141,6 @@ def _attempt(model: onnx.ModelProto, verdict: Verdict, judge: Judge, wish: _Wish
     if not verdict.accepted and convert_opset.REPAIR.name not in banned and (modern := convert_opset.raised(model)):
         _take(attempt, convert_opset.REPAIR.name, modern)
         attempt.verdict = judge.judge(modern)
-    if not verdict.accepted and convert_opset.REPAIR.name not in banned and (modern := convert_opset.raised(model)):
-        _take(attempt, convert_opset.REPAIR.name, modern)
-        attempt.verdict = judge.judge(modern)
     for number in range(ROUNDS):
         if attempt.verdict.accepted:
             break

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 from repository_builder.onnx_graph.facts import opset
 from repository_builder.onnx_graph.rewrite import GraphRepair
 from repository_builder.onnx_graph.walk import STANDARD_DOMAINS
-from repository_builder.onnx_graph.walk import STANDARD_DOMAINS
 
 if TYPE_CHECKING:
     import onnx
 
 OLDEST, NEWEST = 9, 24
 """Opsets that the parser of TensorRT 11.1 reads, by its documentation."""
-
-_LARGEST = 2**31 - 2**20
-"""Bytes that protobuf can hand to the converter."""
 
 _LARGEST = 2**31 - 2**20
 """Bytes that protobuf can hand to the converter."""

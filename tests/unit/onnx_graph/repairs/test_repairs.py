@@ -72,13 +72,6 @@ CASES = {
         {"MatMul"},
         [],
     ),
-    "resize": (
-        "(float[1, 1, 4, 4] x) => (float[1, 1, 8, 8] y)",
-        'k = Constant <value = float[4] {1, 1, 2, 2}> ()  y = Resize <mode = "cubic"> (x, , k)',
-        18,
-        {"MatMul"},
-        [],
-    ),
     "fourier": ("(float[1, 8, 1] x) => (float[1, 5, 2] y)", "y = DFT <onesided = 1, axis = 1> (x)", 17, {"MatMul"}, []),
     "cumulative_product": (
         "(float[3, 4] x) => (float[3, 4] y)",
@@ -154,14 +147,6 @@ def _complete(model, inputs, random):
         shape = [dim.dim_value or 2 for dim in value.type.tensor_type.shape.dim]
         full[value.name] = inputs.get(value.name, random.standard_normal(shape).astype("f4"))
     return full
-
-
-def test_a_graph_of_an_older_opset_is_raised_before_it_is_repaired(judge):
-    model = graph("(float[n, 3, 3] x) => (float[n] y)", "z = Det (x)  y = Neg (z)", 11)
-    result = repair(model, judge)
-    assert result.accepted
-    assert [applied.repair for applied in result.applied] == ["convert_opset", "small_math"]
-    assert result.samples > 0
 
 
 def test_a_graph_of_an_older_opset_is_raised_before_it_is_repaired(judge):
