@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "infer": "ask a model that is being served, and print its answer",
     "verify": "replay the golden inputs through a server and compare with the reference",
     "sweep": "find better batching and instance settings by measuring, prove them, and write them back",
+    "export": "export a PyTorch module to ONNX, and check that the graph keeps its contract",
     "inspect": "say what of an ONNX graph will not convert, why, and how to fix it",
     "repair": "rewrite what TensorRT refuses, and prove that results are equal",
     "cache": "show or clean the cache of build stages",

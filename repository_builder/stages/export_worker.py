@@ -64,6 +64,8 @@ def main(request: Request, report: Reporter) -> None:
     torch.manual_seed(SEED)
     module = _made(request, torch)
     _refuse_unknown(opened, request)
+    if request.get("checkpoint"):
+        _load_weights(module, Path(request["checkpoint"]), torch)
     module.eval()
     wrapper = _in_order(module, list(request["outputs"]), torch)
     report(progress="running the module at two sizes")
@@ -133,6 +135,24 @@ def _made(request: Request, torch: Any) -> Any:
         why = f"it is a {type(module).__name__}"
         raise Failure("spec", f"`{function}` does not return a torch.nn.Module", why, "return the module itself")
     return module
+
+
+def _load_weights(module: Any, file: Path, torch: Any) -> None:
+    """Tensors only (`weights_only`): nothing of a checkpoint is executed. Common wrappers of training loops are opened."""
+    fix = "save it again as `torch.save(model.state_dict(), file)`"
+    with _Explaining(lambda error: Failure("stage", f"`{file.name}` cannot be read", _one_line(error), fix, str(file))):
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    fix = "name the class and the settings with which the checkpoint was trained"
+    what = f"`{file.name}` does not fit the module"
+    with _Explaining(lambda error: Failure("stage", what, _whole(error), fix, str(file))):
+        module.load_state_dict(state)
+
+
+def _whole(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]
 
 
 def _imported(file: Path) -> Any:
