@@ -63,7 +63,7 @@ def preferred_size_above_maximum(model: Model) -> Iterator[Found]:
             )
 
 
-@rule("BAT003", "dynamic-batching-without-batch", Severity.WARNING, requires=("BAT001", "BAT002"))
+@rule("BAT003", "dynamic-batching-without-batch", Severity.WARNING, requires=("BAT001", "BAT002", "CFG002"))
 def dynamic_batching_without_batch(model: Model) -> Iterator[Found]:
     """## What it does
     Reports `dynamic_batching` on a model whose `max_batch_size` is 0.

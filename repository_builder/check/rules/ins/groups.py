@@ -168,7 +168,7 @@ def only_passive_instances(model: Model) -> Iterator[Found]:
     Checks that not every instance group is passive.
 
     ## Why is this bad?
-    Passive instances take no requests. The model is READY, and every request waits for ever.
+    Passive instances take no requests. The model is READY, and the first request ends the whole server (seen on 24.10).
 
     ## Example
     ```pbtxt

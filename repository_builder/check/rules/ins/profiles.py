@@ -47,7 +47,7 @@ def profile_outside_tensorrt(model: Model) -> Iterator[Found]:
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*[+-]?([0-9]+)")
 
 
-@rule("INS021", "profile-is-no-number", Severity.ERROR, requires=("INS020",), triton="profile")
+@rule("INS021", "profile-is-no-number", Severity.ERROR, requires=("INS020",), triton="unable to parse '…'")
 def profile_is_no_number(model: Model) -> Iterator[Found]:
     """## What it does
     Checks that every listed profile is the text of a number from 0 on.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 
 from repository_builder.check.inputs import Version
 from repository_builder.check.rule import Found, Severity, Skip, rule
 
-NEWER_SYNTAX = "f-string", "type parameter", "expected ':'"
-"""Messages of this Python that a newer one may not share."""
+NEWER_SYNTAX = re.compile(r"f-string|f['\"]|^\s*type\s+\w+|^\s*(def|class|async def)\s+\w+\s*\[")
+"""Messages of this Python, or lines of the source, that Python 3.12 may not object to."""
 
 
 @rule("PYB001", "python-syntax-error", Severity.ERROR, requires=("FILE002",), triton="SyntaxError")
@@ -32,7 +33,8 @@ def python_syntax_error(version: Version) -> Iterator[Found]:
     error = version.python.error
     if error is None:
         return
-    if any(words in (error.msg or "") for words in NEWER_SYNTAX) and sys.version_info < (3, 12):
+    newer = NEWER_SYNTAX.search(error.msg or "") or NEWER_SYNTAX.search(error.text or "")
+    if newer and sys.version_info < (3, 12):
         raise Skip(f"{version.file} does not parse here ({error.msg}), but may in a newer Python")
     yield version.file_finding(
         version.file, f"{version.file.name} does not parse: {error.msg}", fix="correct it", line=error.lineno or 1
@@ -63,7 +65,13 @@ def missing_model_class(version: Version) -> Iterator[Found]:
         )
 
 
-@rule("PYB003", "missing-execute", Severity.ERROR, requires=("PYB001", "PYB002"), triton="has no attribute 'execute'")
+@rule(
+    "PYB003",
+    "missing-execute",
+    Severity.ERROR,
+    requires=("PYB001", "PYB002"),
+    triton="does not implement `execute` method",
+)
 def missing_execute(version: Version) -> Iterator[Found]:
     """## What it does
     Checks that a `TritonPythonModel` without base classes has a method `execute`.
@@ -195,7 +203,7 @@ def missing_sibling_module(version: Version) -> Iterator[Found]:
 
     ## Example
     ```python
-    from .tokenizer import Tokenizer      # and no tokenizer.py in the version's folder
+    from .tokenizer import Tokenizer  # and no tokenizer.py in the version's folder
     ```
     """
     if not _is_python(version):

@@ -76,13 +76,14 @@ def warmup_without_data(model: Model) -> Iterator[Found]:
             yield model.finding(path, f"`{name}` has no data", fix="add `random_data: true`")
 
 
-@rule("WRM003", "warmup-input-unknown", Severity.ERROR, triton="unexpected inference input '…'")
+@rule("WRM003", "warmup-input-unknown", Severity.WARNING)
 def warmup_input_unknown(model: Model) -> Iterator[Found]:
     """## What it does
-    Checks that a warm-up sample uses only inputs that the model has.
+    Reports a warm-up sample that gives an input which the model does not have.
 
     ## Why is this bad?
-    The sample is a request like any other: it is refused, and with it the model.
+    Triton hands it to the backend as it is, without a check: it warms up nothing, and a backend that minds refuses the sample
+    and with it the model.
 
     ## Example
     ```pbtxt
@@ -94,12 +95,11 @@ def warmup_input_unknown(model: Model) -> Iterator[Found]:
     names = [tensor.name for tensor in model.inputs]
     for path, name, _, known in tensors(model):
         if known is None:
-            yield model.finding(
-                path, f"the model has no input `{name}`{nearest(name, names)}", fix="name one of its inputs"
-            )
+            message = f"the model has no input `{name}`{nearest(name, names)}"
+            yield model.finding(path, message, fix="name one of its inputs")
 
 
-@rule("WRM004", "warmup-input-missing", Severity.ERROR, requires=("WRM003",), triton="inputs")
+@rule("WRM004", "warmup-input-missing", Severity.ERROR, triton="missing required input(s)")
 def warmup_input_missing(model: Model) -> Iterator[Found]:
     """## What it does
     Checks that a warm-up sample gives every input that is not optional.
@@ -172,13 +172,13 @@ def _fits(given: list[int], wanted: list[int]) -> bool:
     return len(given) == len(wanted) and all(want in (-1, have) for have, want in zip(given, wanted, strict=True))
 
 
-@rule("WRM007", "warmup-batch-above-maximum", Severity.ERROR, triton="batch")
+@rule("WRM007", "warmup-batch-above-maximum", Severity.ERROR)
 def warmup_batch_above_maximum(model: Model) -> Iterator[Found]:
     """## What it does
     Checks that no warm-up sample has a larger batch than the model allows.
 
     ## Why is this bad?
-    The sample cannot be executed, and the model is refused.
+    The sample cannot be executed: the model is refused, or (Python backend, seen on 24.10) the whole server ends.
 
     ## Example
     ```pbtxt
