@@ -74,7 +74,7 @@ def _export(code: Path, params: Mapping[str, Any], out: Path, progress: console.
     from repository_builder.build.stage import StageContext
     from repository_builder.stages import export
 
-    export.run(StageContext(out, {}, {"code": code}, params, progress))
+    export.run(StageContext(out, {}, {"code": code}, {**params, "any_file": True}, progress))
 
 
 def _checked(
@@ -131,7 +131,7 @@ def _from_spec(file: Path, wanted: str | None) -> tuple[Path, dict[str, Any]]:
         why = f"there are {len(sources)}: {', '.join(sources) or 'none'}"
         raise SpecError("which model to export is not clear", where=file, why=why, fix="name it with `--model`")
     source = sources[wanted] if wanted else next(iter(sources.values()))
-    params = source.model_dump(mode="json", exclude={"factory"}) | {"function": source.factory.function}
+    params = source.model_dump(mode="json", exclude={"factory", "files"}) | {"function": source.factory.function}
     return source.factory.file, params
 
 

@@ -29,6 +29,9 @@ MODEL = "model.onnx"
 def run(context: StageContext) -> None:
     """Export; parameters `function`, `inputs`, `outputs` and `opset` as in `PytorchSource`.
 
+    `any_file` lets the factory read what it likes: for exports whose result is not cached. `checkpoint` names weights to
+    load into the module.
+
     Sources: `code`, the factory's file, and `file/0`, `file/1` …: others that it may read.
     """
     code = context.sources["code"]

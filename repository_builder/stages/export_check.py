@@ -106,7 +106,11 @@ def _sizes(path: Path) -> Check:
     if result.problems:
         first = result.problems[0]
         return Check("sizes", False, f"{first.where}: {first.why}", first.fix)
-    tried = ", ".join(f"`{name}` {size} and {2 * size}" for name, size in result.sizes.items())
+    batch = result.batching.dim
+    tried = ", ".join(
+        f"`{name}` {' and '.join(map(str, probe.SIZES))}" if name == batch else f"`{name}` {size} and {2 * size}"
+        for name, size in result.sizes.items()
+    )
     return Check("sizes", True, f"{result.batching.why}{f'; ran at {tried}' if tried else ''}")
 
 

@@ -63,7 +63,8 @@ def main(request: Request, report: Reporter) -> None:
     report(progress=f"running {Path(request['code']).name}:{request['function']}")
     torch.manual_seed(SEED)
     module = _made(request, torch)
-    _refuse_unknown(opened, request)
+    if not request.get("any_file"):
+        _refuse_unknown(opened, request)
     if request.get("checkpoint"):
         _load_weights(module, Path(request["checkpoint"]), torch)
     module.eval()

@@ -77,7 +77,7 @@ class TestExport:
     def failure(self, net, **changes):
         """The worker's report, in this process: torch is imported once."""
         request = {
-            "code": str(net / "net.py"), "function": "Net", "out": str(net / "net.onnx"), "opset": 20,
+            "code": str(net / "net.py"), "function": "Net", "out": str(net / "net.onnx"), "opset": 20, "files": [],
             "inputs": {"x": {"dtype": "FP32", "shape": ["batch", 8], "example": [2, 8]}}, "outputs": {"y": ["batch", 2]},
         }  # fmt: skip
         with pytest.raises(export_worker.Failure) as caught:
