@@ -21,6 +21,7 @@ from repository_builder.plugins.toolchain import Nvcc, host_compiler
 from repository_builder.plugins.usage import usage_table
 from repository_builder.resources import cache_folder
 
+KERNEL, USAGE = "kernel.o", "usage.md"
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 HOST_FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", *WARNINGS)
 
@@ -48,21 +49,32 @@ def compile_plugin(
     library = folder / operator.library
     if cached := _intact(folder, library):
         return Compiled(operator, library, cached, recipe, cached=True)
+    progress(f"{operator.key}: kernels for {', '.join(architectures)}", 0.0)
+    kernels = _kernels(operator, nvcc, architectures, recipe)
     with _fresh(folder) as work:
-        objects = [work / "kernel.o", work / "plugin.o"]
-        progress(f"{operator.key}: kernels for {', '.join(architectures)}", 0.0)
-        report = _run(kernel_command(operator, nvcc, architectures, objects[0]), folder)
-        (work / "usage.md").write_text(usage_table(report), encoding="utf-8")
+        sources = [operator.file("_plugin.cpp"), *([operator.common / "registration.cpp"] if headers else [])]
+        objects = [work / f"{source.stem}.o" for source in sources]
         progress(f"{operator.key}: TensorRT shell", 0.8)
-        _run(shell_command(operator, nvcc, headers, operator.file("_plugin.cpp"), objects[1]), folder)
-        if headers is not None:
-            objects.append(work / "registration.o")
-            _run(shell_command(operator, nvcc, headers, operator.common / "registration.cpp", objects[2]), folder)
-        _run(link_command(operator, nvcc, objects, work / operator.library), folder)
+        for source, target in zip(sources, objects, strict=True):
+            _run(shell_command(operator, nvcc, headers, source, target), folder)
+        _run(link_command(operator, nvcc, [kernels / KERNEL, *objects], work / operator.library), folder)
         for path in objects:
             path.unlink()
+        shutil.copyfile(kernels / USAGE, work / USAGE)
         _seal(work, operator.library, recipe)
     return Compiled(operator, library, _digest(library), recipe, cached=False)
+
+
+def _kernels(operator: Operator, nvcc: Nvcc, architectures: Sequence[str], recipe: dict[str, Any]) -> Path:
+    """The folder with the kernels' object file: the slow part, and the same for every TensorRT."""
+    own = {**recipe, "tensorrt": "any", "kind": "kernels"}
+    folder = cache_folder() / "plugins" / _key(own)
+    if not _intact(folder, folder / KERNEL):
+        with _fresh(folder) as work:
+            report = _run(kernel_command(operator, nvcc, architectures, work / KERNEL), folder)
+            (work / USAGE).write_text(usage_table(report), encoding="utf-8")
+            _seal(work, KERNEL, own)
+    return folder
 
 
 def compile_host(operator: Operator) -> Path:
