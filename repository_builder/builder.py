@@ -24,7 +24,7 @@ from repository_builder.errors import (
     SpecError,
 )
 from repository_builder.machine import Machine, this_machine
-from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, make_graph
+from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, furnish, make_graph
 from repository_builder.repository import lock, manifest, tree
 from repository_builder.repository.manifest import Manifest, PipelineEntry
 from repository_builder.resources import cache_folder
@@ -142,7 +142,7 @@ def _placed(problem: Problem, spec_file: Path, model: str) -> Problem:
 def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, warn: Callable[[str], None]) -> Built:
     made = assemble(graph, artifacts)
     before = manifest.read(output)
-    merged = _merge(made, before, output, graph.origin) if before else made
+    merged = furnish(_merge(made, before, output, graph.origin) if before else made)
     names = tuple(plan.name for plan in graph.plans)
     if before is not None and _same(before, merged.manifest) and _intact(before, output, warn):
         return Built(ModelRepository(merged.contents, before), names, artifacts.ran, changed=False)

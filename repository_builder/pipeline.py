@@ -12,7 +12,7 @@ from typing import Any
 from repository_builder import __version__
 from repository_builder.build.run import Artifacts
 from repository_builder.build.stage import Recipe, Stage, content_digest
-from repository_builder.errors import RepositoryBuilderError, SpecError
+from repository_builder.errors import RepositoryBuilderError, SpecError, TargetUnavailable
 from repository_builder.machine import Machine
 from repository_builder.repository import container, golden, launch
 from repository_builder.repository.ensemble import Pipeline, ensemble
@@ -30,6 +30,8 @@ from repository_builder.targets import Choice, Core, choose
 
 GRAPH_TOOLS = ("onnx", "onnxruntime")
 REFERENCE_TOOLS = ("onnxruntime", "numpy")
+PYTHON = "python:"
+"""Prefix of a need that is one of our Python models."""
 PROCESSOR_TOOLS = {"image_decode": ("pillow",), "text_tokenize": ("tokenizers",)}
 
 
@@ -174,35 +176,52 @@ def processors_of(model: ModelSpec) -> tuple[Processor | None, Processor | None]
 
 
 def assemble(graph: BuildGraph, artifacts: Artifacts) -> ModelRepository:
-    """The repository that finished stages make; reads small facts, copies nothing."""
+    """The models that finished stages make, without what a whole repository needs (`furnish`); copies nothing."""
     contents: dict[str, Content] = {}
     pipelines: dict[str, PipelineEntry] = {}
     entries: dict[str, ModelEntry] = {}
-    needs: dict[str, str] = {}
-    python_models: set[str] = set()
     for plan in graph.plans:
         folders = {role: artifacts.of(stage) for role, stage in plan.stages.items()}
         made = _models(plan, folders)
-        needs |= made.core.container
-        python_models |= {processor.entry for processor in processors_of(plan.spec) if processor}
         for model in made.models:
             files = {f"{model.name}/{path}": content for path, content in model.contents(_header(plan)).items()}
             contents |= files
             digests = {path.partition("/")[2]: digest(content) for path, content in files.items()}
             entries[model.name] = ModelEntry(plan.name, model.public, plan.choice.target.NAME, digests)
         pipelines[plan.name] = _pipeline_entry(plan, graph.origin, folders, made)
-    image = container.choose(needs)
-    contents |= launch.files(image, python_models)
-    listed = {path: FileEntry(digest(content), _size(content)) for path, content in contents.items()}
     manifest = Manifest(
         generator=f"triton-repo {__version__}",
-        container=image.as_json(),
+        container={},
         machine=graph.machine.as_json(),
         pipelines=pipelines,
         models=entries,
-        files=listed,
+        files=_listed(contents),
     )
     return ModelRepository(contents, manifest)
+
+
+def furnish(repository: ModelRepository) -> ModelRepository:
+    """Choose the container that serves *all* models, and add the files at the root that start it."""
+    pipelines = repository.manifest.pipelines
+    needs: dict[str, str] = {}
+    for name, entry in pipelines.items():
+        for need, value in entry.needs.items():
+            if needs.setdefault(need, value) != value:
+                raise TargetUnavailable(
+                    f"`{name}` cannot be served by the same container as the models beside it",
+                    why=f"it needs {need} {value}, they need {needs[need]}",
+                    fix="build it into another repository with `--output`, or build all with one version",
+                )
+    image = container.choose({need: value for need, value in needs.items() if not need.startswith(PYTHON)})
+    files = launch.files(image, {need.removeprefix(PYTHON) for need in needs if need.startswith(PYTHON)})
+    manifest = replace(
+        repository.manifest, container=image.as_json(), files={**repository.manifest.files, **_listed(files)}
+    )
+    return ModelRepository({**repository.contents, **files}, manifest)
+
+
+def _listed(contents: Mapping[str, Content]) -> dict[str, FileEntry]:
+    return {path: FileEntry(digest(content), _size(content)) for path, content in contents.items()}
 
 
 @dataclass(frozen=True)
@@ -285,6 +304,7 @@ def _pipeline_entry(plan: Plan, origin: str, folders: Mapping[str, Path], made: 
         interface=made.pipeline.public.as_json(),
         batching={"max_batch_size": made.models[0].config.message.max_batch_size, "why": facts.why},
         golden=golden.read(folders["golden"] / golden.FILENAME).origin,
+        needs={**made.core.container, **{f"{PYTHON}{p.entry}": "" for p in processors_of(plan.spec) if p}},
         notes={**made.core.notes, **({"warnings": list(facts.warnings)} if facts.warnings else {})},
     )
 

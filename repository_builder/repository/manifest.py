@@ -58,6 +58,8 @@ class PipelineEntry:
     """{max_batch_size, why}."""
     golden: str
     """Where the golden inputs come from."""
+    needs: Mapping[str, str]
+    """What the serving container must offer (`container.choose`), and `python:<entry>` for each of our Python models."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What stages report: repairs, precision, gates …"""
 

@@ -218,6 +218,14 @@ def test_other_specs_keep_their_models_and_dropped_ones_go(tmp_path: Path, cli: 
     assert {p.name for p in repository.iterdir() if p.is_dir()} == {"digits", "a"}
 
 
+def test_the_container_has_what_all_models_need(tmp_path: Path, cli: Cli) -> None:
+    cli("build", spec(tmp_path, **FULL))
+    (tmp_path / "two.yaml").write_text("models: {a: {source: {onnx: digits.onnx}}}")
+    answer = cli("build", "two.yaml")
+    assert answer.returncode == 0, answer.stderr
+    assert "pillow==" in (tmp_path / "model_repository/requirements.txt").read_text()
+
+
 def test_a_name_of_another_spec_is_not_taken(tmp_path: Path, cli: Cli) -> None:
     cli("build", spec(tmp_path, **FULL))
     (tmp_path / "other.yaml").write_text("models: {digits_core: {source: {onnx: digits.onnx}}}")
