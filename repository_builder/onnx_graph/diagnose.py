@@ -109,11 +109,13 @@ def diagnose(path: Path, judge: Judge, *, execute: bool = True, own: Mapping[str
     verdict = judge.judge(model, path)
     facts = Facts(model)
     found = [*_refused(model, verdict, facts, own or {}), *_leftovers(model), *_types(model, verdict)]
-    probed = _probed(path, found) if execute else None
     operators = _count(model)
+    summary = _summary(path, model, operators)
+    del model  # running the graph needs its weights once more
+    probed = _probed(path, found) if execute else None
     found = [replace(finding, fixes=tuple(fixes.for_file(fix, path) for fix in finding.fixes)) for finding in found]
     return Diagnosis(
-        _summary(path, model, operators, probed),
+        replace(summary, batch=probed.batching.why) if probed else summary,
         verdict.source,
         verdict.accepted,
         tuple(sorted(found, key=lambda finding: finding.severity != "error")),
@@ -221,7 +223,7 @@ def _probed(path: Path, found: list[Finding]) -> Probe | None:
     return result
 
 
-def _summary(path: Path, model: onnx.ModelProto, operators: Mapping[str, int], probed: Probe | None) -> Summary:
+def _summary(path: Path, model: onnx.ModelProto, operators: Mapping[str, int]) -> Summary:
     try:
         interface = read.interface(model)
         inputs, outputs = (tuple(map(str, side)) for side in (interface.inputs, interface.outputs))
@@ -239,7 +241,7 @@ def _summary(path: Path, model: onnx.ModelProto, operators: Mapping[str, int], p
         sum(prod(tensor.dims) for tensor in weights),
         sum(operators.values()),
         operators,
-        probed.batching.why if probed else "not run",
+        "not run",
     )
 
 

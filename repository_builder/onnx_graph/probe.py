@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repository_builder.errors import GraphError, Problem
-from repository_builder.onnx_graph import execute, read, samples, walk
+from repository_builder.onnx_graph import execute, read, samples, structure, walk
 from repository_builder.onnx_graph.batch import Batching, batching
 from repository_builder.tensor import Interface
 
@@ -70,6 +70,7 @@ def probe(path: Path) -> Probe:
     if not samples.symbols(interface):
         return Probe(verdict, {}, ())
     interface = _merged(interface, verdict)
+    model = structure.skeleton(model)  # the session holds the weights: one copy is enough
     subject = _Subject(path, model, interface, verdict, execute.session(path))
     sizes, failure = _baseline(subject)
     if not sizes:
