@@ -7,6 +7,7 @@ examples:
   triton-repo serve model_repository
   triton-repo serve model_repository --http-port 8000 --grpc-port 8001 --metrics-port 8002
   triton-repo serve model_repository --rehearse        # a repository made for TensorRT, on a machine without a GPU
+  triton-repo serve model_repository --container --dry-run  # the production container's exact `docker run` line
   triton-repo serve model_repository --json | jq .grpc # one JSON document when it is ready
 
 While it runs: `triton-repo infer MODEL FILE` and `triton-repo verify REPOSITORY` find it by themselves.
@@ -43,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rehearse", action="store_true", help="serve a copy in which models made for a GPU run on the CPU"
     )
+    parser.add_argument("--container", action="store_true", help="run the pinned NGC container (needs Docker)")
+    parser.add_argument("--dry-run", action="store_true", help="with --container: only print the lines")
     parser.add_argument(
         "--auto-complete", action="store_true", help="let backends fill in what a config.pbtxt leaves out"
     )
@@ -52,6 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted."""
+    if options.container or options.dry_run:
+        return _container(options)
     from repository_builder.serving import state
     from repository_builder.serving.server import serve
 
@@ -83,6 +88,27 @@ def run(options: argparse.Namespace) -> int:
         if not ready:
             raise
     console.note("stopped")
+    return 0
+
+
+def _container(options: argparse.Namespace) -> int:
+    """Run the production container, or show how."""
+    import shlex
+
+    from repository_builder.errors import SpecError
+    from repository_builder.serving import container
+
+    if not options.container:
+        raise SpecError("`--dry-run` shows what `--container` would run", fix="write both")
+    if not options.dry_run:
+        return container.run(options.repository)
+    lines = [
+        line for line in (container.preparation(options.repository), container.command(options.repository)) if line
+    ]
+    if options.json:
+        console.print_json(lines)
+    else:
+        print("\n".join(map(shlex.join, lines)))
     return 0
 
 

@@ -26,7 +26,7 @@ def example(name: str, folder: Path, **changes) -> Path:
     file = folder / name / "tensorrt.yaml"
     spec = yaml.safe_load(file.read_text())
     spec["models"][name] |= changes
-    file.write_text(yaml.safe_dump(spec))
+    file.write_text(yaml.safe_dump(spec, sort_keys=False))
     return file
 
 

@@ -71,3 +71,24 @@ def test_doctor_refuses_a_tag_that_nobody_knows(capsys):
 def test_doctor_refuses_a_folder_that_is_not_ours(tmp_path, capsys):
     assert main(["doctor", str(tmp_path)]) == 8
     assert "was not built by triton-repo" in capsys.readouterr().err
+
+
+def test_container_line_is_printed_from_the_manifest_alone(tmp_path, capsys, fresh_cache):
+    graph = mlp(tmp_path / "net")
+    repository = tmp_path / "repository"
+    spec = {"models": {"net": {"source": {"onnx": str(graph)}, "target": "tensorrt_rtx"}}}
+    (tmp_path / "deploy.yaml").write_text(json.dumps(spec))
+    assert main(["build", str(tmp_path / "deploy.yaml"), "--output", str(repository), "--json"]) == 0
+    capsys.readouterr()
+    assert main(["serve", str(repository), "--container", "--dry-run", "--json"]) == 0
+    *_, line = json.loads(capsys.readouterr().out)
+    assert line[:2] == ["docker", "run"]
+    assert f"{repository}:/models:ro" in line
+    assert line[line.index("--gpus") + 1] == "all"
+    assert (repository / "run.sh").read_text().splitlines()[-1].startswith("exec docker run --rm --init --gpus all")
+
+
+def test_container_needs_a_repository_of_ours_and_docker(tmp_path, capsys, monkeypatch):
+    assert main(["serve", str(tmp_path), "--container", "--dry-run"]) == 8
+    assert main(["serve", str(tmp_path), "--dry-run"]) == 2
+    assert "it was not made by triton-repo" in capsys.readouterr().err
