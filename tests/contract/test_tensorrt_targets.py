@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from repository_builder import builder
-from repository_builder.errors import TargetUnavailable
+from repository_builder.errors import GraphError, SpecError, TargetUnavailable
 from repository_builder.machine import Gpu, Machine, this_machine
 from repository_builder.repository.manifest import read
 from repository_builder.repository.pbtxt import parse
 from repository_builder.spec.model import ModelSpec, Spec
 from repository_builder.targets import TARGETS, choose
+from tests import graphs
 from tests.conftest import ROOT
 from tests.unit.stages.engine_graphs import mlp
 
@@ -137,10 +138,33 @@ def test_gpus_of_different_kinds_need_hardware_compatibility():
 
 
 def test_lowering_precision_without_real_samples_is_refused():
-    from repository_builder.errors import SpecError
-
     graph = Spec.model_validate(
         {"models": {"net": model("tensorrt_rtx", precision={"try": ["fp16"]}).model_dump(by_alias=True)}}
     )
     with pytest.raises(SpecError, match="no real samples"):
         TARGETS["tensorrt_rtx"].stages("net", graph.models["net"], None, None, FULL)  # type: ignore[arg-type]
+
+
+def test_a_baked_batch_is_found_before_an_engine_is_built(tmp_path, fresh_cache):
+    """The builder would take it, and requests of any batch but 8 would fail."""
+    graphs.save(graphs.BAKED_BATCH, tmp_path / "baked.onnx")
+    profiles = {"p": {"x": {"min": [1, 4], "opt": [8, 4], "max": [16, 4]}}}
+    model = {"source": {"onnx": "baked.onnx"}, "target": "tensorrt_rtx", "max_batch_size": 16, "profiles": profiles}
+    (tmp_path / "deploy.yaml").write_text(json.dumps({"models": {"baked": model}}))
+    with pytest.raises(GraphError) as caught:
+        builder.build(tmp_path / "deploy.yaml", tmp_path / "repository", Quiet(), warn=print)
+    assert "its shape [8, 2, 2] is a constant with 8 in the first place" in str(caught.value)
+    assert not (tmp_path / "repository").exists()
+    assert not list(fresh_cache.rglob("model.plan"))
+
+
+def test_failed_build_leaves_the_old_repository_as_it_is(tmp_path, fresh_cache):
+    file = spec_file(tmp_path / "spec", "tensorrt_rtx")
+    builder.build(file, tmp_path / "repository", Quiet(), warn=print)
+    before = read(tmp_path / "repository")
+    text = file.read_text().replace('"min": [1, 4]', '"min": [2, 4]')
+    assert text != file.read_text()
+    file.write_text(text)
+    with pytest.raises(SpecError, match=r"no optimization profile fits x \[1, 4\]"):
+        builder.build(file, tmp_path / "repository", Quiet(), warn=print)
+    assert read(tmp_path / "repository") == before

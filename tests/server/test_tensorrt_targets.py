@@ -49,7 +49,7 @@ def rehearsed(repository: Path) -> None:
     ("precision", "dtype"),
     [
         ({"try": ["fp32"]}, "FP32"),
-        ({"try": ["fp16"], "calibration": "calibration.npz"}, "FP16"),
+        ({"try": ["fp16"], "calibration": "samples"}, "FP16"),
         ({"try": ["int8"], "calibration": "calibration.npz", "metric": "top1"}, "INT8"),
     ],
 )

@@ -1,0 +1,65 @@
+"""`upgrade` with a real other version of TensorRT for RTX, fetched into an environment of its own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from repository_builder.cli import main
+from repository_builder.repository import manifest
+from tests.unit.stages.engine_graphs import mlp
+
+pytestmark = pytest.mark.slow
+
+PROFILES = {"small": {"x": {"min": [1, 4], "opt": [2, 4], "max": [8, 4]}}}
+
+
+@pytest.fixture
+def repository(tmp_path, fresh_cache):
+    mlp(tmp_path / "net")
+    spec = {"models": {"net": {"source": {"onnx": "net/model.onnx"}, "target": "tensorrt_rtx", "profiles": PROFILES}}}
+    (tmp_path / "deploy.yaml").write_text(json.dumps(spec))
+    assert main(["build", str(tmp_path / "deploy.yaml"), "--output", str(tmp_path / "repository"), "--json"]) == 0
+    return tmp_path / "repository"
+
+
+def test_one_component_is_changed_and_the_difference_shown(repository, tmp_path, capsys):
+    before = manifest.read(repository)
+    capsys.readouterr()
+    command = [
+        "upgrade",
+        str(tmp_path / "deploy.yaml"),
+        "--change",
+        "tensorrt-rtx=1.6",
+        "--repository",
+        str(repository),
+    ]
+    assert main([*command, "--output", str(tmp_path / "other"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    builder = next(change for change in told["changes"] if change["what"] == "builder")
+    assert builder["before"] != builder["after"]
+    assert builder["after"].startswith("tensorrt_rtx 1.6.")
+    assert told["configs"] == ""
+    assert manifest.read(repository) == before
+    after = manifest.read(tmp_path / "other")
+    assert after is not None
+    assert after.pipelines["net"].notes["engine"]["builder"]["version"].startswith("1.6.")
+    same = {
+        name for name, entry in after.pipelines["net"].stages.items() if entry == before.pipelines["net"].stages[name]
+    }
+    assert same == {"net/graph", "net/golden"}
+
+
+@pytest.mark.parametrize("change", ["cuda=13", "tensorrt-rtx", "tensorrt-rtx="])
+def test_unknown_component_is_refused(repository, tmp_path, capsys, change):
+    arguments = ["upgrade", str(tmp_path / "deploy.yaml"), "--change", change, "--repository", str(repository)]
+    assert main(arguments) == 2
+    assert "what can be changed is tensorrt or tensorrt-rtx" in capsys.readouterr().err
+
+
+def test_nothing_to_compare_with_is_refused(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    arguments = ["upgrade", "deploy.yaml", "--change", "tensorrt-rtx=1.6", "--repository", str(tmp_path / "empty")]
+    assert main(arguments) == 8
+    assert "an upgrade is shown as the difference" in capsys.readouterr().err
