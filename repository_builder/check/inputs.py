@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repository_builder.check import backends
+from repository_builder.check import backends, ensemble_flow
 from repository_builder.check.host import Host
 from repository_builder.check.rule import Change, Found, Skip
 from repository_builder.repository import manifest, pbtxt, proto
@@ -70,6 +70,16 @@ class Repository:
         return frozenset(
             found.group().lower() for line in lines if (found := re.match(r"[A-Za-z0-9._-]+", line.strip()))
         )
+
+    @cached_property
+    def circles(self) -> dict[str, int]:
+        """Ensemble → number of the circle of steps on which it lies."""
+        edges = {
+            name: [step.model_name for step in model.config.ensemble_scheduling.step]
+            for name, model in self.models.items()
+            if model.is_readable
+        }
+        return ensemble_flow.circles(edges)
 
     def finding(self, path: Path, message: str, *, fix: str, changes: tuple[Change, ...] = (), line: int = 1) -> Found:
         """A finding about a file or folder of the repository."""
@@ -198,6 +208,11 @@ class Model:
     def outputs(self) -> tuple[Any, ...]:
         """Outputs as configured."""
         return tuple(self.config.output)
+
+    @cached_property
+    def flow(self) -> ensemble_flow.Flow:
+        """The flow of tensors inside an ensemble."""
+        return ensemble_flow.flow(self.config)
 
     def tensors(self) -> list[tuple[str, Any]]:
         """(field path, message) of every configured input and output."""

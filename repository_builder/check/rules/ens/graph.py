@@ -6,11 +6,10 @@ an input of the ensemble, or when all inputs of the step that writes it are.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
+from repository_builder.check.ensemble_flow import Flow
 from repository_builder.check.inputs import Model
 from repository_builder.check.rule import Found, Severity, rule
 from repository_builder.errors import nearest
@@ -18,37 +17,9 @@ from repository_builder.errors import nearest
 _WHOLE = ("ENS002", "ENS004", "ENS005")
 
 
-@dataclass
-class Flow:
-    """Who writes and reads each ensemble tensor; values are field paths."""
-
-    writers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    readers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    ready: set[str] = field(default_factory=set)
-
-
 def steps(model: Model) -> list[tuple[str, Any]]:
     """(field path, step) of every step."""
     return [(f"ensemble_scheduling.step[{i}]", step) for i, step in enumerate(model.config.ensemble_scheduling.step)]
-
-
-def flow(model: Model) -> Flow:
-    """The flow of an ensemble."""
-    result = Flow()
-    for path, step in steps(model):
-        for key, tensor in step.output_map.items():
-            result.writers[tensor].append(f'{path}.output_map["{key}"]')
-        for key, tensor in step.input_map.items():
-            result.readers[tensor].append(f'{path}.input_map["{key}"]')
-    result.ready = {tensor.name for tensor in model.inputs}
-    waiting = [step for _, step in steps(model)]
-    while True:
-        able = [step for step in waiting if set(step.input_map.values()) <= result.ready]
-        if not able:
-            return result
-        for step in able:
-            result.ready |= set(step.output_map.values())
-        waiting = [step for step in waiting if step not in able]
 
 
 @rule(
@@ -73,7 +44,7 @@ def tensor_written_twice(model: Model) -> Iterator[Found]:
     ]
     ```
     """
-    for tensor, writers in flow(model).writers.items():
+    for tensor, writers in model.flow.writers.items():
         for path in writers[1:]:
             yield model.finding(
                 path, f"`{tensor}` is written already by {_step(writers[0])}", fix="give it another name"
@@ -104,7 +75,7 @@ def unused_ensemble_input(model: Model) -> Iterator[Found]:
     ensemble_scheduling { step [ { … input_map { key: "x" value: "img" } } ] }
     ```
     """
-    found = flow(model)
+    found = model.flow
     for index, tensor in enumerate(model.inputs):
         if model.config.HasField("ensemble_scheduling") and tensor.name and tensor.name not in found.readers:
             hint = nearest(tensor.name, found.readers)
@@ -127,30 +98,24 @@ def output_not_written(model: Model) -> Iterator[Found]:
     ensemble_scheduling { step [ { … output_map { key: "y" value: "score" } } ] }
     ```
     """
-    found = flow(model)
+    found = model.flow
     for index, tensor in enumerate(model.outputs):
         if not model.config.HasField("ensemble_scheduling") or not tensor.name or tensor.name in found.ready:
             continue
         if tensor.name in found.writers:
-            blocked = _blocking(model, found, tensor.name)
+            blocked = _blocking(found, tensor.name)
             message = f"the step that writes `{tensor.name}` waits for `{blocked}`, which nothing writes in time"
         else:
             message = f"no step writes `{tensor.name}`{nearest(tensor.name, found.writers)}"
         yield model.finding(f"output[{index}]", message, fix="map it from an output of a step")
 
 
-def _blocking(model: Model, found: Flow, tensor: str) -> str:
+def _blocking(found: Flow, tensor: str) -> str:
     """The first tensor, upstream of `tensor`, that is not ready."""
     seen: set[str] = set()
     while True:
         seen.add(tensor)
-        sources = [
-            name
-            for _, step in steps(model)
-            if tensor in step.output_map.values()
-            for name in step.input_map.values()
-            if name not in found.ready and name not in seen
-        ]
+        sources = [name for name in found.sources.get(tensor, ()) if name not in found.ready and name not in seen]
         if not sources:
             return tensor
         tensor = sources[0]
@@ -178,7 +143,7 @@ def dangling_tensor(model: Model) -> Iterator[Found]:
     """
     if not model.config.HasField("ensemble_scheduling"):
         return
-    found = flow(model)
+    found = model.flow
     outside = {tensor.name for tensor in (*model.inputs, *model.outputs)}
     for tensor, paths in found.writers.items():
         if tensor not in outside and tensor not in found.readers:

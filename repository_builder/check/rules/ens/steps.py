@@ -63,25 +63,13 @@ def circular_ensemble(model: Model) -> Iterator[Found]:
     ensemble_scheduling { step [ { model_name: "a" … } ] }
     ```
     """
+    circles = model.repository.circles
+    if model.name not in circles:
+        return
     for path, step in steps(model):
-        if _reaches(model, step.model_name):
-            yield model.finding(
-                f"{path}.model_name", f"`{step.model_name}` leads back to `{model.name}`", fix="break the circle"
-            )
-
-
-def _reaches(model: Model, start: str) -> bool:
-    """Does the ensemble `start` use `model`, at any depth?"""
-    waiting, seen = [start], set()
-    while waiting:
-        name = waiting.pop()
-        if name == model.name:
-            return True
-        target = model.repository.models.get(name)
-        if name not in seen and target is not None and target.is_readable:
-            seen.add(name)
-            waiting += [step.model_name for _, step in steps(target)]
-    return False
+        if circles.get(step.model_name) == circles[model.name]:
+            message = f"`{step.model_name}` leads back to `{model.name}`"
+            yield model.finding(f"{path}.model_name", message, fix="break the circle")
 
 
 @rule("ENS022", "step-version-zero", Severity.ERROR, triton="whose required version 0 is not loaded")
@@ -233,16 +221,14 @@ def merged_decoupled_branches(model: Model) -> Iterator[Found]:
     if not any(decoupled.values()):
         return
     origin: dict[str, str] = {tensor.name: "" for tensor in model.inputs}
-    waiting = steps(model)
-    while able := [(path, step) for path, step in waiting if set(step.input_map.values()) <= origin.keys()]:
-        for path, step in able:
-            origins = {origin[tensor] for tensor in step.input_map.values()}
-            if len(origins) > 1:
-                message = f"`{step.model_name}` joins tensors that stem from different decoupled steps"
-                yield model.finding(f"{path}.input_map", message, fix="take them from one branch")
-            source = path if decoupled.get(path) else min(origins, default="")
-            origin |= dict.fromkeys(step.output_map.values(), source)
-        waiting = [each for each in waiting if each not in able]
+    every = steps(model)
+    for index in model.flow.order:
+        path, step = every[index]
+        origins = {origin.get(tensor, "") for tensor in step.input_map.values()}
+        if len(origins) > 1:
+            message = f"`{step.model_name}` joins tensors that stem from different decoupled steps"
+            yield model.finding(f"{path}.input_map", message, fix="take them from one branch")
+        origin |= dict.fromkeys(step.output_map.values(), path if decoupled.get(path) else min(origins, default=""))
     if len({origin.get(tensor.name, "") for tensor in model.outputs}) > 1:
         yield model.finding(
             "output", "the outputs stem from different decoupled steps", fix="take them from one branch"
