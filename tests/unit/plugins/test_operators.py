@@ -8,6 +8,7 @@ import pytest
 
 from repository_builder.errors import SpecError
 from repository_builder.plugins import operators, testing
+from repository_builder.plugins.binding import call_attributes
 from repository_builder.plugins.compile import compile_host
 from repository_builder.plugins.library import HostLibrary
 from repository_builder.plugins.operators import Operator
@@ -78,7 +79,7 @@ def test_a_wrong_number_of_inputs_is_refused(operator: Operator) -> None:
     case = testing.own_cases(operator)[0]
     library = HostLibrary(compile_host(operator), len(operator.outputs))
     present = [v for v in case.inputs if v is not None]
-    attributes = dict(case.attributes)
+    attributes = call_attributes(operator, case.inputs, case.attributes)
     with pytest.raises(SpecError, match="inputs, got"):
         library([*present, *present, *present], attributes)
 
