@@ -61,10 +61,7 @@ class Order:
 
 
 def repair_files(jobs: Mapping[Path, Path], order: Order, *, processes: int = 1) -> Iterator[Record]:
-    """Repair every source file into its target, in any order of completion."""
-    if processes == 1 or len(jobs) == 1:
-        yield from (repair_file(source, target, order) for source, target in jobs.items())
-        return
+    """Repair every source file into its target, in child processes, in any order of completion."""
     left = dict(jobs)
     for record in _pooled(left, order, processes):
         left.pop(Path(record.source))

@@ -211,7 +211,7 @@ def _probed(path: Path, found: list[Finding]) -> Probe | None:
     from repository_builder.onnx_graph import probe
 
     try:
-        result = probe.probe(path)
+        result = probe.isolated(path)
     except GraphError as error:
         for problem in error.problems:
             found.append(Finding("warning", problem.what, problem.why, fixes=(Fix("advice", problem.fix),)))

@@ -59,10 +59,28 @@ class _Subject:
         return execute.run(self.session, samples.generate(self.interface, sizes, seed=seed))
 
 
+def isolated(path: Path) -> Probe:
+    """`probe` in a child process. A graph that kills ONNX Runtime becomes a GraphError, not our end."""
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(probe, path).result()
+        except BrokenProcessPool as error:
+            raise GraphError(
+                f"ONNX Runtime died while it ran `{path.name}`",
+                where=path,
+                why="its process was killed (a crash, or out of memory)",
+                fix="run the graph yourself with small inputs, or export it again; such a graph must not be served",
+            ) from error
+
+
 def probe(path: Path) -> Probe:
     """Run the graph at several sizes. Raises GraphError if ONNX Runtime does not take it at all.
 
-    Graphs of untrusted origin belong into a child process: a runtime may crash on them.
+    Graphs of unknown origin belong into a child process (`isolated`): a runtime may crash on them.
     """
     model = read.load(path)
     interface = read.interface(model)

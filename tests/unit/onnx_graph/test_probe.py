@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import onnx
 import pytest
 
 from repository_builder.errors import GraphError
 from repository_builder.onnx_graph import execute
-from repository_builder.onnx_graph.probe import probe
+from repository_builder.onnx_graph.probe import isolated, probe
 
 
 def write(tmp_path, body, signature="(float[n, 4, 4] x) => (float[n, k] y)", head='"" : 18'):
@@ -87,3 +89,22 @@ def test_a_fixed_graph_needs_no_run(tmp_path):
 def test_a_graph_that_onnx_runtime_lacks_is_an_error_with_a_way_out(tmp_path):
     with pytest.raises(GraphError, match="inspect"):
         execute.session(write(tmp_path, "y = Nobody(x)"))
+
+
+def test_isolated_gives_the_same_and_carries_errors_over(tmp_path):
+    path = write(tmp_path, "y = Flatten(x)")
+    assert isolated(path) == probe(path)
+    with pytest.raises(GraphError, match="does not take") as caught:
+        isolated(write(tmp_path, "y = Nobody(x)"))
+    assert caught.value.problems[0].fix
+
+
+def test_a_graph_that_kills_the_runtime_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("repository_builder.onnx_graph.probe.probe", deadly)
+    with pytest.raises(GraphError, match="died"):
+        isolated(write(tmp_path, "y = Flatten(x)"))
+
+
+def deadly(path):
+    """Stands for a runtime that crashes; no graph is known on which the real one does."""
+    os.abort()
