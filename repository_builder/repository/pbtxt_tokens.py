@@ -114,6 +114,13 @@ class Tokens:
             self.advance()
         elif self.kind == "bad":
             self._bad_character()
+        elif (
+            self.kind == "number"
+            and (after := self.source[self.position : self.position + 1])
+            and (after.isalpha() or after == "_")
+        ):
+            edit = (self.position, self.position, " ")
+            self.flaw("syntax", f"no blank between {self.text} and `{after}`", fix="add a blank", edit=edit)
 
     def _bad_character(self) -> None:
         if self.text in "\"'":
