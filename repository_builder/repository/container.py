@@ -28,16 +28,20 @@ class Container:
     """Whether plans carry code that the server must be allowed to run (version-compatible plans)."""
     packages: tuple[str, ...] = ()
     """Python packages beyond those of the Python models."""
+    backends: tuple[str, ...] = ()
+    """Python-based backends of ours that the image must be given."""
 
     def as_json(self) -> dict[str, Any]:
         """The container as plain JSON values."""
-        return asdict(self) | {"plugins": list(self.plugins), "packages": list(self.packages)}
+        return asdict(self) | {name: list(getattr(self, name)) for name in _LISTS}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Inverse of `as_json`; older manifests lack the newer fields."""
-        known = {**value, "plugins": tuple(value.get("plugins", ())), "packages": tuple(value.get("packages", ()))}
-        return cls(**known)
+        return cls(**{**value, **{name: tuple(value.get(name, ())) for name in _LISTS}})
+
+
+_LISTS = ("plugins", "packages", "backends")
 
 
 def choose(needs: Mapping[str, str]) -> Container:
@@ -51,7 +55,8 @@ def choose(needs: Mapping[str, str]) -> Container:
     host_code = "tensorrt-host-code" in needs
     packages = (f"tensorrt-rtx-cu13=={needs['tensorrt-rtx']}",) if "tensorrt-rtx" in needs else ()
     image, why = _image(needs.get("tensorrt"), host_code=host_code)
-    return Container(image, why, gpus, plugins, host_code, packages)
+    backends = ("tensorrt_rtx",) if packages else ()
+    return Container(image, why, gpus, plugins, host_code, packages, backends)
 
 
 def _image(tensorrt: str | None, *, host_code: bool) -> tuple[str, str]:

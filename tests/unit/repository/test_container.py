@@ -113,3 +113,16 @@ def test_python_models_bring_their_packages_into_an_image_of_their_own():
     assert b"FROM image:1" in found["Dockerfile"]
     assert launch.LOCAL_IMAGE in shlex.split(found["run.sh"].decode().splitlines()[-1])
     assert "requirements.txt" not in launch.files(Container("image:1", "why"), ["top_k"])
+
+
+def test_rtx_engines_bring_their_package_and_backend_into_the_image():
+    chosen = choose({"tensorrt-rtx": "1.7.1.116", "gpus": "all"})
+    found = launch.files(chosen, [])
+    assert found["requirements.txt"] == b"tensorrt-rtx-cu13==1.7.1.116\n"
+    dockerfile = found["Dockerfile"].decode()
+    assert "mv /opt/tritonserver/backends/tensorrt_rtx/libtriton_python.so" in dockerfile
+    copied = [line.split()[1] for line in dockerfile.splitlines() if line.startswith("COPY backend.")]
+    assert "backend.tensorrt_rtx.model.py" in copied
+    assert set(copied) <= set(found)
+    assert b"!backend.*" in found[".dockerignore"]
+    assert Container.from_json(chosen.as_json()) == chosen
