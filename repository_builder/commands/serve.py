@@ -8,6 +8,7 @@ examples:
   triton-repo serve model_repository --http-port 8000 --grpc-port 8001 --metrics-port 8002
   triton-repo serve model_repository --rehearse        # a repository made for TensorRT, on a machine without a GPU
   triton-repo serve model_repository --container --dry-run  # the production container's exact `docker run` line
+  triton-repo serve model_repository --trace t.json    # where the time of requests goes
   triton-repo serve model_repository --json | jq .grpc # one JSON document when it is ready
 
 While it runs: `triton-repo infer MODEL FILE` and `triton-repo verify REPOSITORY` find it by themselves.
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repository_builder import console
+from repository_builder.errors import SpecError
 
 if TYPE_CHECKING:
     from repository_builder.serving.server import Server
@@ -50,6 +52,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--auto-complete", action="store_true", help="let backends fill in what a config.pbtxt leaves out"
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="the server's log (default: in the cache folder)")
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="record when requests are queued and computed; Ctrl-C writes a timeline",
+    )
+    parser.add_argument(
+        "--trace-rate", type=int, default=100, metavar="N", help="trace every N-th request (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print addresses as one JSON document when ready")
 
 
@@ -57,9 +68,11 @@ def run(options: argparse.Namespace) -> int:
     """Serve until interrupted."""
     if options.container or options.dry_run:
         return _container(options)
-    from repository_builder.serving import state
+    from repository_builder.serving import state, trace
     from repository_builder.serving.server import serve
 
+    if options.trace:
+        _require_writable(options.trace)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ready = False
     try:
@@ -76,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
                         auto_complete=options.auto_complete,
                         log=options.log,
                         progress=progress,
+                        extra_args=trace.arguments(options.trace, options.trace_rate) if options.trace else (),
                     )
                 )
             record = state.RunningServer.of(server, rehearsal=options.rehearse)
@@ -87,6 +101,8 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         if not ready:
             raise
+    if options.trace:
+        console.note(f"trace: {options.trace}, timeline (ui.perfetto.dev): {trace.write_timeline(options.trace)}")
     console.note("stopped")
     return 0
 
@@ -95,7 +111,6 @@ def _container(options: argparse.Namespace) -> int:
     """Run the production container, or show how."""
     import shlex
 
-    from repository_builder.errors import SpecError
     from repository_builder.serving import container
 
     if not options.container:
@@ -110,6 +125,16 @@ def _container(options: argparse.Namespace) -> int:
     else:
         print("\n".join(map(shlex.join, lines)))
     return 0
+
+
+def _require_writable(file: Path) -> None:
+    """The server itself would only log that it cannot write its trace, at its end."""
+    try:
+        file.write_text("")
+    except OSError as error:
+        raise SpecError(
+            "cannot write the trace", where=file, why=error.strerror or str(error), fix="name another file with --trace"
+        ) from error
 
 
 def _announce(server: Server, record: object, *, as_json: bool) -> None:
