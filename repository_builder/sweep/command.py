@@ -163,9 +163,9 @@ def sweep(request: Request, progress: Progress) -> Done:
 
 def write_report(done: Done, file: Path) -> None:
     """The HTML file."""
-    from repository_builder.sweep import report
+    from repository_builder.sweep.report import write
 
-    report.write(done.document, file)
+    write(done.document, file)
 
 
 def apply(done: Done, say: Callable[[str], None]) -> bool:

@@ -155,6 +155,7 @@ def remote_bench(url: str, kit: Kit, *, control: bool) -> Iterator[Bench]:
             bench.load_all()
         else:
             bench.settings |= {member.name: member.start for member in kit.subject.members}
+            bench.loaded |= bench.settings
         yield bench
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from repository_builder.errors import ServerError
 from repository_builder.serving.client import Client
-from repository_builder.sweep.candidates import for_single_requests, override, setting_of, with_setting
+from repository_builder.sweep.candidates import for_single_requests, override, with_setting
 from repository_builder.sweep.load import LoadGenerator
 from repository_builder.sweep.processor import Usage
 from repository_builder.sweep.sample import BatchCount, Candidate, Load, ModelTimes, Refused, Sample, Setting
@@ -36,7 +36,9 @@ class Bench:
     alive: Callable[[], bool]
     failure: Callable[[], ServerError]
     settings: dict[str, Setting] = field(default_factory=dict)
-    """What is loaded, per member."""
+    """What is to be measured, per member."""
+    loaded: dict[str, Setting] = field(default_factory=dict)
+    """What the server has; differs from `settings` after windows that were recalled instead of measured."""
     measuring_s: float = 0.0
     """Time in which perf_analyzer ran."""
     loading_s: float = 0.0
@@ -53,13 +55,14 @@ class Bench:
         """Load the public model as it is, its ensembles opened for single requests; raises ServerError."""
         for member in self.subject.members:
             self.client.load(member.name, config=override(member.config))
-            self.settings[member.name] = member.start
+            self.settings[member.name] = self.loaded[member.name] = member.start
         for name, config in reversed(list(self.subject.ensembles.items())):
             self.client.load(name, config=override(for_single_requests(config)))
 
     def apply(self, member: str, setting: Setting, *, reload: bool = False) -> str:
         """Make sure that a setting is loaded; the server's reason if it refuses."""
-        if self.settings.get(member) == setting and not reload:
+        if self.loaded.get(member) == setting and not reload:
+            self.settings[member] = setting
             return ""
         config = with_setting(self.subject.member(member).config, setting)
         begin = time.monotonic()
@@ -68,11 +71,11 @@ class Bench:
         except ServerError as error:
             if not self.alive():
                 raise self.failure() from error
-            self.settings.pop(member, None)
+            self.loaded.pop(member, None)
             return error.problems[0].why
         finally:
             self.loading_s += time.monotonic() - begin
-        self.settings[member] = setting
+        self.settings[member] = self.loaded[member] = setting
         self._warm(2 * setting.instances)
         return ""
 
@@ -83,10 +86,10 @@ class Bench:
         kept = self.session.recall(member, candidate, seconds, role)
         if kept is not None:
             self.saved_s += seconds + 1.0
-            self.settings.pop(member, None)
+            self.settings[member] = candidate.setting
             self.session.keep(member, candidate, seconds, role, kept)
             return kept
-        if why := self.apply(member, candidate.setting, reload=reload):
+        if why := self._all_loaded(member, candidate.setting, reload=reload):
             return Refused(why)
         try:
             sample = self.sample(candidate, seconds)
@@ -96,6 +99,12 @@ class Bench:
             return Refused(error.problems[0].why)
         self.session.keep(member, candidate, seconds, role, sample)
         return sample
+
+    def _all_loaded(self, member: str, setting: Setting, *, reload: bool) -> str:
+        for name, wanted in self.settings.items():
+            if name != member and (why := self.apply(name, wanted)):
+                return why
+        return self.apply(member, setting, reload=reload)
 
     def sample(self, candidate: Candidate, seconds: float) -> Sample:
         """One window of what is loaded."""
@@ -210,8 +219,3 @@ def _difference(before: _Counters, after: _Counters) -> ModelTimes:
         output_s=output_s,
         batches=tuple(batches),
     )
-
-
-def present(bench: Bench) -> dict[str, Setting]:
-    """The settings that the running server has, for a server that we may only look at."""
-    return {member.name: setting_of(bench.client.config(member.name)) for member in bench.subject.members}

@@ -146,7 +146,7 @@ def _take(state: _State, candidate: Candidate, seconds: float, *, race: bool = F
 
 def _always_disturbed(state: _State) -> bool:
     """Whether most windows were disturbed so far: measuring again would not help, and the verdict will say so."""
-    return state.windows >= 8 and state.disturbed > 0.5 * state.windows
+    return state.windows >= 4 and state.disturbed > 0.5 * state.windows
 
 
 def _window(state: _State, candidate: Candidate, seconds: float, *, reload: bool) -> Sample | None:

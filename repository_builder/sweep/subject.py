@@ -224,7 +224,8 @@ def _digest(repository: Path, models: Sequence[str]) -> str:
     """Changes with any file of the models; sizes and times, since weights can be many gigabytes."""
     hasher = hashlib.sha256()
     for model in sorted(models):
-        for folder, _, files in os.walk(repository / model):
+        for folder, below, files in os.walk(repository / model):
+            below[:] = sorted(set(below) - {"__pycache__"})  # the server leaves these behind
             for name in sorted(files):
                 path = Path(folder, name)
                 facts = path.stat()

@@ -23,7 +23,7 @@ from tests.conftest import ROOT, Cli
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-QUICK = ("--latency-p99", "10s", "--budget", "8s", "--window", "300ms", "--pairs", "1", "--concurrency", "1:8")
+QUICK = ("--latency-p99", "10s", "--budget", "15s", "--window", "300ms", "--pairs", "1", "--concurrency", "1:8")
 
 
 @pytest.fixture(scope="module")
@@ -94,17 +94,8 @@ def test_a_grid_measures_every_point_and_lists_what_is_refused(work: Path, cli: 
 
 
 def test_ctrl_c_keeps_what_was_measured_and_two_sweeps_are_refused(work: Path, cli: Cli) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "repository_builder",
-        "sweep",
-        str(work / "repo"),
-        "--budget",
-        "60s",
-        "--window",
-        "300ms",
-    ]
+    arguments = ["sweep", str(work / "repo"), "--budget", "60s", "--window", "300ms"]
+    command = [sys.executable, "-m", "repository_builder", *arguments]
     running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     while _windows(work) < 3:
@@ -119,7 +110,7 @@ def test_ctrl_c_keeps_what_was_measured_and_two_sweeps_are_refused(work: Path, c
     assert running.returncode == 130, said
     assert "the same command goes on from there" in said
     kept = _windows(work)
-    resumed = cli("sweep", work / "repo", "--budget", "60s", "--window", "300ms", "--pairs", "1", timeout=240)
+    resumed = cli("sweep", work / "repo", "--budget", "8s", "--window", "300ms", "--pairs", "1", timeout=240)
     assert resumed.returncode in (0, 5), resumed.stderr
     assert f"going on with an interrupted sweep: {kept} windows" in resumed.stderr
 

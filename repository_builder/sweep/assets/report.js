@@ -2,6 +2,8 @@ const sweep = JSON.parse(document.getElementById("data").textContent);
 const points = sweep.parts.flatMap((part) => part.points.map((point) => ({ ...point, member: part.member })));
 const budget = sweep.latency_p99_ms;
 const KNOBS = [["instances", "instances"], ["max_batch", "max batch"], ["delay_us", "queue delay, µs"], ["threads", "threads"]];
+// the front of all parts together: nothing gives more throughput at a lower p99
+for (const point of points) point.pareto = !points.some((other) => other !== point && other.throughput >= point.throughput && other.p99_ms <= point.p99_ms && (other.throughput > point.throughput || other.p99_ms < point.p99_ms));
 let chosen = points.findLast((point) => point.status === "winner") || [...points].sort((a, b) => b.throughput - a.throughput)[0];
 
 const fits = (point) => point.status === "winner" || point.status === "meets";
