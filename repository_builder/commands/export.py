@@ -1,6 +1,7 @@
-"""Export a PyTorch module to ONNX with a pinned opset, and check that the graph keeps its contract.
+"""Export a model to ONNX with a pinned opset, and check that the graph keeps its contract.
 
-SOURCE is a spec with a `pytorch` source, or `file.py:function` (a function, or a class, that is called without arguments).
+SOURCE is a spec with a `pytorch` source, `file.py:function` (a function, or a class, that is called without arguments), or
+the folder of a TensorFlow SavedModel (converted by tf2onnx in an environment of its own, made on first use: 1.6 GB).
 The exporter runs in a child process, after `eval()`, and compares the graph with the module at two sizes. `--check` adds:
 opset and IR version that the target reads, no training leftovers, no undeclared outputs, declared dynamic dims that really are,
 no baked batch (the graph is run at several sizes), and NVIDIA's verdict. Put it into the CI of your checkpoints.
@@ -10,9 +11,10 @@ examples:
   triton-repo export deploy.yaml --model encoder -o encoder.onnx
   triton-repo export net.py:build --input "x=FP32[batch,3,32,32]" --returns "y=[batch,10]" --check
   triton-repo export net.py:Net --checkpoint best.pt --trust --input "x=FP32[batch,8]" --returns "y=[batch,2]" -o net.onnx
+  triton-repo export saved_model/ --trust --check -o model.onnx
 
 exit codes: 0 exported, contract kept, 2 wrong usage or source, 4 the export failed, 5 the contract is broken,
-10 torch is missing
+10 torch is missing, or TensorFlow's environment cannot be made
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ _FIRST, _OTHER = 2, 16
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("source", metavar="SOURCE", help="a spec (.yaml), or file.py:function")
+    parser.add_argument("source", metavar="SOURCE", help="a spec (.yaml), file.py:function, or a SavedModel folder")
     parser.add_argument("--model", metavar="NAME", help="which model of the spec (default: the only one)")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to write the graph")
     parser.add_argument("--check", action="store_true", help="judge the graph and print a report")
@@ -46,9 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", action="append", default=[], metavar="NAME=TYPE[DIMS]", help="with file.py:function")
     parser.add_argument("--returns", action="append", default=[], metavar="NAME=[DIMS]", help="what forward returns")
     parser.add_argument("--size", action="append", default=[], metavar="DIM=N", help="example size of a dynamic dim")
-    parser.add_argument("--opset", type=int, default=20, help="opset with file.py:function (default 20)")
+    parser.add_argument("--opset", type=int, help="opset, without a spec (default 20; 18 for TensorFlow)")
+    parser.add_argument("--signature", default="serving_default", help="signature of a SavedModel")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the module")
-    parser.add_argument("--trust", action="store_true", help="the checkpoint is from a source you trust")
+    parser.add_argument("--trust", action="store_true", help="the checkpoint or SavedModel is from a source you trust")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -56,18 +59,34 @@ def run(options: argparse.Namespace) -> int:
     """Export, and with `--check` report; 5 if the contract is broken."""
     if not options.check and options.output is None:
         raise SpecError("nothing to do", where="export", fix="write the graph (`-o FILE`), or judge it (`--check`)")
-    code, params = _source(options)
     _refuse_untrusted(options)
+    source = None if Path(options.source).is_dir() else _source(options)
     with tempfile.TemporaryDirectory(prefix="triton-repo-export-") as scratch:
         out = Path(scratch)
         with console.progress("export", quiet=options.json) as progress:
-            _export(code, params, out, progress)
+            if source is None:
+                params = _from_saved_model(options, out / "model.onnx", progress)
+            else:
+                code, params = source
+                _export(code, params, out, progress)
             checks = _checked(out / "model.onnx", params, options.wanted, progress) if options.check else ()
         broken = [entry for entry in checks if not entry.passed]
         if options.output is not None and not broken:
             _keep(out, options.output)
     _show(checks, options, written=options.output is not None and not broken)
     return CheckFailed.exit_code if broken else 0
+
+
+def _from_saved_model(options: argparse.Namespace, out: Path, progress: console.Progress) -> dict[str, Any]:
+    """Convert; the contract's interface is that of the graph, since a SavedModel declares its own."""
+    from repository_builder.onnx_graph import read
+    from repository_builder.stages import tensorflow_export
+
+    opset = options.opset or tensorflow_export.NEWEST_OPSET
+    tensorflow_export.export(Path(options.source), out, opset=opset, signature=options.signature, progress=progress)
+    found = read.interface(read.load(out))
+    inputs = {tensor.name: {"shape": tensor.shape} for tensor in found.inputs}
+    return {"inputs": inputs, "outputs": {tensor.name: tensor.shape for tensor in found.outputs}, "opset": opset}
 
 
 def _export(code: Path, params: Mapping[str, Any], out: Path, progress: console.Progress) -> None:
@@ -115,7 +134,7 @@ def _source(options: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
     sizes = dict(map(_size, options.size))
     inputs = dict(_input(text, sizes) for text in options.input)
     outputs = {name: list(shape) for name, _, shape in map(_tensor, options.returns)}
-    params = {"function": function, "inputs": inputs, "outputs": outputs, "opset": options.opset}
+    params = {"function": function, "inputs": inputs, "outputs": outputs, "opset": options.opset or 20}
     return Path(file).resolve(), params | checkpoint
 
 
@@ -159,6 +178,13 @@ def _size(text: str) -> tuple[str, int]:
 
 
 def _refuse_untrusted(options: argparse.Namespace) -> None:
+    if Path(options.source).is_dir() and not options.trust:
+        raise SpecError(
+            f"`{options.source}` is not opened without your word",
+            where=options.source,
+            why="a SavedModel is a program: loading it runs it, and it may read and write files",
+            fix="if you know where it comes from, add `--trust`",
+        )
     if options.checkpoint is None:
         return
     if not options.checkpoint.is_file():

@@ -94,7 +94,7 @@ def probe(path: Path) -> Probe:
     if not sizes:
         return Probe(_refuted(verdict, failure), {}, tuple(_baked(subject, failure, verdict.dim)))
     problems = [*_batch_problems(subject, sizes)] if verdict.batched else []
-    verdict = _refuted(verdict, problems[0]) if problems else replace(verdict, unproven=())
+    verdict = _refuted(verdict, problems[0]) if problems else _proven(verdict)
     problems += _other_problems(subject, sizes)
     return Probe(verdict, sizes, tuple(problems))
 
@@ -184,6 +184,14 @@ def _runs(subject: _Subject, sizes: Mapping[str, int]) -> bool:
     except execute.NodeFailed:
         return False
     return True
+
+
+def _proven(verdict: Batching) -> Batching:
+    """The verdict by names, where running the graph has settled what names left open."""
+    if not verdict.batched or not verdict.unproven:
+        return verdict
+    why = f"`{verdict.dim}` is the first dimension of every input and output (named differently; shown by running)"
+    return replace(verdict, unproven=(), why=why)
 
 
 def _refuted(verdict: Batching, reason: Problem | GraphError | None) -> Batching:

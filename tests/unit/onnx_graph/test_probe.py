@@ -73,6 +73,7 @@ def test_dims_that_change_together_are_no_fault(tmp_path):
 def test_unnamed_leading_dims_are_proven_one_batch(tmp_path):
     found = probe(write(tmp_path, "y = Add(a, b)", "(float[?, 3] a, float[?, 3] b) => (float[?, 3] y)"))
     assert found.batching.batched
+    assert "shown by running" in found.batching.why
     assert found.problems == ()
 
 
