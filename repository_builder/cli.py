@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "plugin": "list, compile, test and start CUDA plugins for TensorRT",
     "check": "find what would fail or hurt in a model repository, without a server",
     "explain": "print the page of a rule of the checker",
+    "profile": "measure engines on this GPU, shape by shape, and compare with a baseline",
     "upgrade": "build again with one component changed, into a folder beside, and show the difference",
     "completion": "print a shell completion script",
 }

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from repository_builder.cli import main
+from repository_builder.machine import this_machine
 from tests.unit.stages.engine_graphs import mlp
 
 
@@ -92,3 +93,46 @@ def test_container_needs_a_repository_of_ours_and_docker(tmp_path, capsys, monke
     assert main(["serve", str(tmp_path), "--container", "--dry-run"]) == 8
     assert main(["serve", str(tmp_path), "--dry-run"]) == 2
     assert "it was not made by triton-repo" in capsys.readouterr().err
+
+
+@pytest.fixture
+def engine(tmp_path, fresh_cache, capsys):
+    graph = mlp(tmp_path / "net")
+    spec = {"models": {"net": {"source": {"onnx": str(graph)}, "target": "tensorrt_rtx", "max_batch_size": 8}}}
+    (tmp_path / "deploy.yaml").write_text(json.dumps(spec))
+    assert main(["build", str(tmp_path / "deploy.yaml"), "--output", str(tmp_path / "repository"), "--json"]) == 0
+    capsys.readouterr()
+    return tmp_path / "repository"
+
+
+def test_profile_shows_what_it_would_measure(engine, capsys):
+    assert main(["profile", str(engine), "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["shapes"] == [f"net/default/x:{batch}x4" for batch in (1, 8, 2, 4)]
+    assert told["nsight"].startswith("nsys profile")
+
+
+def test_profile_without_a_gpu_or_an_engine_is_refused(engine, tmp_path, capsys):
+    if not this_machine().gpus:
+        assert main(["profile", str(engine)]) == 3
+        assert "there is no NVIDIA GPU" in capsys.readouterr().err
+    assert main(["profile", str(tmp_path)]) == 8
+    assert main(["profile", str(engine), "--model", "other", "--dry-run"]) == 8
+
+
+@pytest.mark.gpu
+def test_profile_measures_on_a_gpu(engine, capsys):
+    assert main(["profile", str(engine), "--set-baseline", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["points"]) == {f"net/default/x:{b}x4" for b in (1, 2, 4, 8)}
+
+
+def test_runner_says_why_an_engine_cannot_be_measured(engine):
+    """The measuring process is really started; here it finds no GPU."""
+    from repository_builder.console import silent
+    from repository_builder.errors import StageFailed
+    from repository_builder.release.measuring import engines, measure
+
+    (found,) = engines(engine, None)
+    if not this_machine().gpus:
+        with pytest.raises(StageFailed, match="CUDA"):
+            measure(found, tool="python", runs=1, progress=silent)

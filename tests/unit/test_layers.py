@@ -26,7 +26,7 @@ SIDEWAYS = {
     "check": LEAVES | {"repository", "onnx_graph"},
     "serving": LEAVES | {"machine", "repository"},
     "sweep": LEAVES | {"machine", "repository", "serving"},
-    "release": LEAVES | {"machine", "repository", "serving", "sweep"},
+    "release": LEAVES | {"machine", "shapes", "repository", "serving", "sweep"},
     "deploy": LEAVES | {"machine", "repository", "serving", "sweep", "release"},
 }
 """Rooms that stand beside the build, and what they may use: the checker never sees spec or build."""

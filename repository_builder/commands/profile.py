@@ -1,0 +1,119 @@
+"""Measure engines on this machine's GPU: latency at min, opt and max of every optimization profile, and between.
+
+Plans of the full TensorRT are measured with `trtexec` where it is installed, all others with a runner of our own.
+The result can be kept as the baseline of the repository, with which later builds are compared: a slower one fails
+with both numbers.
+
+examples:
+  triton-repo profile model_repository --dry-run             # what would be run, and a ready Nsight Systems line
+  triton-repo profile model_repository --set-baseline
+  triton-repo profile model_repository --model digits_core --json
+
+exit codes: 0 measured, 3 no GPU, 4 an engine does not run, 5 slower than the baseline, 8 no engine or unreadable baseline
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repository_builder import console
+
+if TYPE_CHECKING:
+    from repository_builder.release.measurement import Measured, Point
+    from repository_builder.release.measuring import Engine
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `profile`."""
+    parser.add_argument("repository", type=Path, help="a repository with engines")
+    parser.add_argument("--model", action="append", metavar="NAME", help="only this Triton model; may be repeated")
+    parser.add_argument("--tool", choices=("auto", "trtexec", "python"), default="auto", help="what measures")
+    parser.add_argument("--runs", type=int, default=200, help="executions per shape (default: %(default)s)")
+    parser.add_argument("--set-baseline", action="store_true", help="keep the result as the baseline")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be run")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure every engine; compare with the baseline, or set it."""
+    from repository_builder.release import measurement, measuring
+
+    found = measuring.engines(options.repository, options.model)
+    if options.dry_run:
+        return _dry_run(found, options)
+    gpu = _gpu()
+    results: dict[str, Measured] = {}
+    layers: dict[str, Any] = {}
+    with console.progress("profile", quiet=options.json) as progress:
+        for engine in found:
+            measured, table = measuring.measure(engine, tool=options.tool, runs=options.runs, progress=progress)
+            results |= measured
+            layers[engine.model] = table
+    _show(found, results, layers, as_json=options.json)
+    baseline = options.repository / measurement.BASELINE
+    if options.set_baseline:
+        measurement.write_baseline(baseline, results, gpu)
+        console.note(f"baseline: {baseline}")
+    elif baseline.is_file():
+        compared = measurement.require_as_fast(baseline, results, gpu)
+        console.note(f"as fast as the baseline at {compared} shapes")
+    return 0
+
+
+def _gpu() -> str:
+    from repository_builder.errors import TargetUnavailable
+    from repository_builder.machine import this_machine
+
+    gpus = this_machine().gpus
+    if not gpus:
+        raise TargetUnavailable(
+            "cannot measure engines here",
+            why="there is no NVIDIA GPU (`nvidia-smi` shows none)",
+            fix="run it on the machine that serves; `--dry-run` shows the lines",
+        )
+    return gpus[0].name
+
+
+def _dry_run(found: list[Engine], options: argparse.Namespace) -> int:
+    from repository_builder.release.measurement import nsight_command
+    from repository_builder.release.measuring import trtexec_commands
+
+    lines = [
+        shlex.join(command)
+        for engine in found
+        if engine.package == "tensorrt"
+        for _, _, command in trtexec_commands(engine, Path())
+    ]
+    traced = ["triton-repo", "profile", str(options.repository), "--tool", "python"]
+    nsight = nsight_command(traced, "triton-repo")
+    shapes = [point.key for engine in found for point in engine.points]
+    if options.json:
+        console.print_json({"shapes": shapes, "trtexec": lines, "nsight": nsight})
+        return 0
+    console.table(("shape", "at"), [(point.key, point.at) for engine in found for point in engine.points])
+    print("\n".join([*lines, nsight]))
+    return 0
+
+
+def _show(found: list[Engine], results: dict[str, Measured], layers: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        console.print_json({"points": {key: vars(value) for key, value in results.items()}, "layers": layers})
+        return
+    rows = [_row(point, results[point.key]) for engine in found for point in engine.points]
+    console.table(("model", "profile", "at", "batch", "median ms", "p99 ms", "per second"), rows)
+
+
+def _row(point: Point, result: Measured) -> tuple[object, ...]:
+    rate = point.batch / result.median_ms * 1000
+    return (
+        point.model,
+        point.profile,
+        point.at,
+        point.batch,
+        f"{result.median_ms:.3f}",
+        f"{result.p99_ms:.3f}",
+        f"{rate:.0f}",
+    )
