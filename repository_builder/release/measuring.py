@@ -104,7 +104,8 @@ def _with_runner(engine: Engine, folder: Path, runs: int, progress: Progress) ->
     command = [sys.executable, "-I", str(WORKER), str(folder / "request.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
-    answer = json.loads(lines[-1]) if lines else {"failed": done.stderr[-500:] or f"exit code {done.returncode}"}
+    failure = {"failed": done.stderr[-500:] or f"exit code {done.returncode}"}
+    answer: dict[str, Any] = json.loads(lines[-1]) if lines else failure
     if "failed" in answer:
         raise _failed(engine, answer["failed"])
     return {key: Measured(**value, tool="runner") for key, value in answer["results"].items()}, answer["layers"]
