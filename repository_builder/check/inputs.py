@@ -126,12 +126,15 @@ class Model:
     @cached_property
     def config_is_broken_link(self) -> bool:
         """Is config.pbtxt a link that leads nowhere (or in a circle)?"""
-        return self.config_path.is_symlink() and CONFIG not in self.files
+        try:
+            return self.config_path.is_symlink() and CONFIG not in self.files
+        except OSError:
+            return False
 
     @cached_property
     def config_bytes(self) -> bytes | OSError:
         """Content of config.pbtxt, or why it cannot be read; empty if there is none."""
-        if CONFIG not in self.files and not self.config_path.is_symlink() and CONFIG not in self.folders:
+        if CONFIG not in self.files and not self.config_is_broken_link and CONFIG not in self.folders:
             return b""
         try:
             return self.config_path.read_bytes()

@@ -82,8 +82,11 @@ class _Run:
             for found in rule.check(subject):
                 found_any = True
                 self.add(rule, found)
-        except Skip as reason:
-            self.skipped.append(Skipped(rule.id, getattr(subject, "name", model), str(reason)))
+        except Skip as skip:
+            self.skipped.append(Skipped(rule.id, getattr(subject, "name", model), str(skip)))
+        except OSError as error:  # a folder that may not be entered
+            reason = f"{error.filename} cannot be read: {error.strerror}"
+            self.skipped.append(Skipped(rule.id, getattr(subject, "name", model), reason))
         except RepositoryBuilderError as error:  # a file that another rule reports
             self.skipped.append(Skipped(rule.id, getattr(subject, "name", model), error.problems[0].what))
         return found_any

@@ -65,9 +65,17 @@ def matches(rule: str, key: str) -> bool:
 def find(repository: Path) -> Settings:
     """The settings of a repository; the defaults if there is no file. Raises SpecError."""
     for folder in (repository, repository.resolve().parent):
-        if (folder / FILENAME).is_file():
+        if _exists(folder / FILENAME):
             return load(folder / FILENAME)
     return Settings()
+
+
+def _exists(path: Path) -> bool:
+    """A folder that may not be entered holds no settings; that it cannot be read is said by the runner."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def load(path: Path) -> Settings:
@@ -122,7 +130,8 @@ def _problems(table: Any, where: str) -> Iterable[Problem]:
             yield Problem(f"unknown setting `check.{key}`{nearest(key, _KINDS)}", where)
         elif not isinstance(value, _KINDS[key]):
             yield Problem(f"`check.{key}` is not a {_KINDS[key].__name__}", where)
-    yield from _reasons(table.get("ignore", {}), "check.ignore", where)
+    if isinstance(table.get("ignore", {}), dict):
+        yield from _reasons(table.get("ignore", {}), "check.ignore", where)
     models = table.get("models", {})
     for name, entry in models.items() if isinstance(models, dict) else ():
         if not isinstance(entry, dict) or set(entry) - {"ignore"}:
@@ -132,6 +141,9 @@ def _problems(table: Any, where: str) -> Iterable[Problem]:
 
 
 def _reasons(table: Any, name: str, where: str) -> Iterable[Problem]:
-    for key, reason in table.items() if isinstance(table, dict) else ():
+    if not isinstance(table, dict):
+        yield Problem(f"`{name}` is not a table", where)
+        return
+    for key, reason in table.items():
         if not isinstance(reason, str) or not reason.strip():
             yield Problem(f"`{name}.{key}` gives no reason", where, fix=f'{key} = "why this is no problem here"')

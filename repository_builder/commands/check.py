@@ -98,16 +98,20 @@ def _repositories(paths: Sequence[Path]) -> list[Path]:
     """Each repository once; a config.pbtxt, or the folder of one, stands for the repository around it."""
     found: dict[Path, None] = {}
     for path in paths:
-        if path.name == "config.pbtxt" and path.is_file():
-            found[path.absolute().parent.parent] = None
-        elif (path / "config.pbtxt").is_file() and not any(
-            (each / "config.pbtxt").is_file() for each in path.iterdir()
-        ):
-            note(f"{path} is a model; checking the repository around it")
-            found[path.absolute().parent] = None
-        else:
+        try:
+            found[_repository(path)] = None
+        except OSError:  # the checker says what is wrong with it
             found[path] = None
     return list(found)
+
+
+def _repository(path: Path) -> Path:
+    if path.name == "config.pbtxt" and path.is_file():
+        return path.absolute().parent.parent
+    if (path / "config.pbtxt").is_file() and not any((each / "config.pbtxt").is_file() for each in path.iterdir()):
+        note(f"{path} is a model; checking the repository around it")
+        return path.absolute().parent
+    return path
 
 
 def _names(text: str) -> list[str]:

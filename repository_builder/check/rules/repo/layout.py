@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
 
 from repository_builder.check.inputs import CONFIG, Model, Repository
@@ -26,6 +27,10 @@ def stray_folder(repository: Repository) -> Iterator[Found]:
     ```
     """
     for name in repository.strays:
+        if not os.access(repository.path / name, os.R_OK | os.X_OK):
+            fix = "make it readable for the server, or move it out of the repository"
+            yield repository.finding(repository.path / name, f"the folder `{name}` cannot be read", fix=fix)
+            continue
         yield repository.finding(
             repository.path / name,
             f"the folder `{name}` holds neither a config.pbtxt nor a version, but Triton takes it for a model",
