@@ -83,15 +83,16 @@ def repair(
     given: Sequence[Mapping[str, Any]] = (),
     leave: frozenset[str] = frozenset(),
     optimize: bool = False,
+    keep_interface: bool = False,
 ) -> Repaired:
     """Rewrite what `judge` rejects. The model must hold its weights; it is not changed.
 
     `given` are inputs known to be valid, added to the generated ones of the proof. `leave` names changes that are not
     exact and that the user allows (`double-as-float`, `drop-training`). `optimize` adds changes that only make the
-    graph better.
+    graph better. `keep_interface` leaves out changes of types at inputs and outputs.
     """
     before = judge.judge(model)
-    wish = _Wish(leave, optimize)
+    wish = _Wish(leave, optimize, keep_interface)
     reference, redefined = _redefined(model, leave)
     banned: dict[str, str] = {}
     while True:
@@ -121,6 +122,7 @@ def repair(
 class _Wish:
     leave: frozenset[str]
     optimize: bool
+    keep_interface: bool
 
     def allows(self, candidate: GraphRepair) -> bool:
         return not candidate.leave or candidate.leave in self.leave
@@ -252,10 +254,14 @@ def _graph_rewritten(attempt: _Attempt, banned: Collection[str], wish: _Wish) ->
         if candidate.name in done or candidate.name in banned or candidate.optional or candidate.redefines:
             continue
         model = candidate.rewrite(attempt.model) if wish.allows(candidate) else None
-        if model is not None:
+        if model is not None and not (wish.keep_interface and _edge_types(model) != _edge_types(attempt.model)):
             _take(attempt, candidate.name, model)
             return True
     return False
+
+
+def _edge_types(model: onnx.ModelProto) -> dict[str, int]:
+    return {value.name: value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
 
 
 def _take(attempt: _Attempt, name: str, model: onnx.ModelProto) -> None:

@@ -2,7 +2,8 @@
 
 The result stands in for the folder of the stage `graph`: `model.onnx` (with its external data), `graph.json`, and
 `repairs.json`, which says what was done. A graph that is accepted as it is comes out byte for byte. One that is still
-refused comes out as far repaired as it could be proven: a plugin may serve the rest, and the engine stage judges.
+refused comes out as far repaired as it could be proven: a plugin may serve the rest, and the engine stage judges. Types of
+inputs and outputs stay as they are, since clients know them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from repository_builder.build.stage import Stage, StageContext
 from repository_builder.stages.graph import MODEL, GraphFacts
-from repository_builder.tensor import Interface, Tensor
 
 if TYPE_CHECKING:
     from repository_builder.onnx_graph.repair import Repaired
@@ -68,12 +68,11 @@ def run(context: StageContext) -> None:
             return
         context.progress(f"repairing {len(verdict.complaints)} refused node(s)")
         model = read.load(folder / MODEL, weights=True)
-        result = repair(model, judge, leave=frozenset(context.params.get("allow", ())))
+        result = repair(model, judge, leave=frozenset(context.params.get("allow", ())), keep_interface=True)
     save(result.model, context.out / MODEL)
     facts = GraphFacts.read(folder)
-    changed = _retyped(facts.interface, read.interface(result.model))
-    replace(facts, interface=changed, opset=_opset(result), ir_version=result.model.ir_version).write(context.out)
-    _report(context.out, summary(result) | {"interface_changed": changed != facts.interface})
+    replace(facts, opset=_opset(result), ir_version=result.model.ir_version).write(context.out)
+    _report(context.out, summary(result))
     context.progress(f"{len(result.applied)} repair(s); {'accepted' if result.accepted else 'still refused'}")
 
 
@@ -95,16 +94,6 @@ def _opset(result: Repaired) -> int:
     from repository_builder.onnx_graph.facts import opset
 
     return opset(result.model)
-
-
-def _retyped(before: Interface, after: Interface) -> Interface:
-    """The interface with its names and dims, and the types of the repaired graph (integers may be wider)."""
-
-    def with_types(old: Sequence[Tensor], new: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        types = {tensor.name: tensor.dtype for tensor in new}
-        return tuple(replace(tensor, dtype=types.get(tensor.name, tensor.dtype)) for tensor in old)
-
-    return Interface(with_types(before.inputs, after.inputs), with_types(before.outputs, after.outputs))
 
 
 def _report(out: Path, value: Mapping[str, object]) -> None:

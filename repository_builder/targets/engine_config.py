@@ -18,7 +18,7 @@ from repository_builder.repository.tree import Content
 from repository_builder.shapes.coverage import faults
 from repository_builder.shapes.profile import Profile
 from repository_builder.spec.model import ModelSpec
-from repository_builder.stages import engine, precision, profiles
+from repository_builder.stages import engine, precision, profiles, repair
 from repository_builder.stages.engine_facts import EngineFacts
 from repository_builder.stages.graph import GraphFacts, artifact_files
 from repository_builder.tensor import Interface
@@ -66,7 +66,10 @@ def files(spec: ModelSpec, folders: Mapping[str, Path], built: EngineFacts) -> d
 
 def notes(folders: Mapping[str, Path], built: EngineFacts) -> dict[str, Any]:
     """For the manifest: what was built, by what, and how sure we are of it."""
-    report = json.loads((folders["precision"] / precision.REPORT).read_text()) if "precision" in folders else None
+    reports = {"repairs": ("repair", repair.REPORT), "precision": ("precision", precision.REPORT)}
+    told = {
+        key: json.loads((folders[role] / file).read_text()) for key, (role, file) in reports.items() if role in folders
+    }
     return {
         "engine": {
             "builder": built.raw["builder"],
@@ -81,7 +84,7 @@ def notes(folders: Mapping[str, Path], built: EngineFacts) -> dict[str, Any]:
             "layers": built.raw["engine"]["layer_outputs"],
             "bytes": built.raw["engine"]["bytes"],
         }
-    } | ({"precision": report} if report else {})
+    } | told
 
 
 def _interface(facts: GraphFacts, built: EngineFacts) -> Interface:

@@ -12,7 +12,7 @@ from repository_builder.machine import Machine
 from repository_builder.spec.model import ModelSpec
 from repository_builder.spec.precision import Precision
 from repository_builder.spec.processor import Processor
-from repository_builder.stages import calibration, engine, precision, processors, profiles
+from repository_builder.stages import calibration, engine, precision, processors, profiles, repair
 
 READS = {"opset": 24, "ir": 13, "by": "the ONNX parser of TensorRT 11.1"}
 """Documented: opset 9 to 24. The precision tools read IR version 13 (tried)."""
@@ -31,8 +31,9 @@ def max_batch_size(spec: ModelSpec) -> int:
 def stages(
     name: str, spec: ModelSpec, graph: Stage, machine: Machine, *, package: str, params: Mapping[str, Any]
 ) -> dict[str, Stage]:
-    """Role → stage: `samples` and `precision` where a precision below FP32 is wanted, and `engine`."""
+    """Role → stage: `repair`, `samples` and `precision` where a precision below FP32 is wanted, and `engine`."""
     described, sources = _described(spec)
+    graph = repaired = _repaired(name, graph, machine, package)
     made = _precision(name, spec, graph, machine) if spec.precision.lowers else {}
     lowered = {"precision": made["precision"]} if made else {}
     options = spec.tensorrt
@@ -53,7 +54,18 @@ def stages(
         sources={**sources, **plugins},
         tools=machine.versions(package.replace("_", "-")),
     )
-    return made
+    return {"repair": repaired, **made}
+
+
+def _repaired(name: str, graph: Stage, machine: Machine, package: str) -> Stage:
+    """The graph as the parser of the package takes it; its version is part of the recipe."""
+    product = package.replace("_", "-")
+    return repair.stage(
+        name,
+        graph,
+        wanted="rtx" if package == "tensorrt_rtx" else None,
+        tools=machine.versions(product, "onnx", "onnxruntime"),
+    )
 
 
 def _described(spec: ModelSpec) -> tuple[dict[str, Any], dict[str, Path]]:

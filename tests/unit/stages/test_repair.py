@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import onnx
+import pytest
 
 from repository_builder.build.stage import StageContext
 from repository_builder.stages import repair
@@ -41,7 +42,6 @@ def test_a_refused_node_is_rewritten_and_listed(tmp_path):
     assert not report["accepted_before"]
     assert [entry["repair"] for entry in report["repairs"]] == ["small_math"]
     assert report["compared_inputs"] > 0
-    assert not report["interface_changed"]
     assert GraphFacts.read(out) == GraphFacts.read(folder)
     onnx.checker.check_model(onnx.load(out / "model.onnx"))
 
@@ -53,11 +53,11 @@ def test_an_accepted_graph_comes_out_byte_for_byte(tmp_path):
     assert (out / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
 
 
-def test_wider_integers_at_the_edge_are_said(tmp_path):
+def test_types_that_clients_know_are_not_changed(tmp_path):
     folder = graph_folder(tmp_path, "y = Add (x, x)", "(int16[n, 3] x) => (int16[n, 3] y)")
     out, report = repaired(tmp_path, folder)
-    assert report["interface_changed"]
-    assert [tensor.dtype for tensor in GraphFacts.read(out).interface.inputs] == ["INT32"]
+    assert not report["accepted"]
+    assert [tensor.dtype for tensor in GraphFacts.read(out).interface.inputs] == ["INT16"]
 
 
 def test_what_stays_refused_is_named(tmp_path):
@@ -69,3 +69,15 @@ def test_what_stays_refused_is_named(tmp_path):
 
 def test_every_repair_is_part_of_the_key():
     assert any(name.endswith("repairs.bitwise") for name in repair.repair_modules())
+
+
+@pytest.mark.slow
+def test_a_build_for_tensorrt_repairs_and_the_manifest_says_so(tmp_path, cli):
+    text = '<ir_version: 9, opset_import: ["" : 22]> g (float[n, 3, 3] x) => (float[n] y) { y = Det (x) }'
+    (tmp_path / "det.onnx").write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    (tmp_path / "deploy.yaml").write_text(
+        "models:\n  volume:\n    source: {onnx: det.onnx}\n    target: tensorrt_rtx\n"
+    )
+    done = cli("build", "deploy.yaml", "-o", "repo", TRITON_REPO_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert '"small_math"' in (tmp_path / "repo" / "manifest.json").read_text()
