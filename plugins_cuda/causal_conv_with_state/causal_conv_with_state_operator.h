@@ -61,15 +61,16 @@ struct CausalConvWithState
         out[1].dims[2] = weight.dims[2] - one;
     }
 
-    CausalConvParams params(Shape const& x, Shape const& weight) const
+    TRB_HD CausalConvParams params(Shape const& x, Shape const& weight) const
     {
         return {x.dims[0], x.dims[1], x.dims[2], weight.dims[2], activation != 0};
     }
 
+    TRB_EITHER_SIDE
     template <class Run>
-    void run(Run& run, Tensor const* in, Tensor const* out) const
+    TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {
-        causal_conv(run, params(in[0].shape, in[1].shape), in[0].type, in[0].data, in[1].data,
+        return causal_conv(run, params(in[0].shape, in[1].shape), in[0].type, in[0].data, in[1].data,
             data_of(inputs.find(in, 2)), data_of(inputs.find(in, 3)), out[0].data, out[1].data);
     }
 };

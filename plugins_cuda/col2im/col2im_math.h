@@ -70,15 +70,17 @@ struct Col2ImUnit
     }
 };
 
+TRB_EITHER_SIDE
 template <int Rank, class T, class Run>
-void col2im_typed(Run& run, Col2ImParams const& p, void const* columns, void* image)
+TRB_HD void col2im_typed(Run& run, Col2ImParams const& p, void const* columns, void* image)
 {
     run(Col2ImUnit<Rank, T>{p, static_cast<T const*>(columns), static_cast<T*>(image)}, p.units);
 }
 
 //! Runs the whole operator; false if the type or the rank (1 to 6 image axes) is not supported.
+TRB_EITHER_SIDE
 template <class Run>
-bool col2im(Run& run, int rank, Col2ImParams const& p, DataType type, void const* columns, void* image)
+TRB_HD bool col2im(Run& run, int rank, Col2ImParams const& p, DataType type, void const* columns, void* image)
 {
     bool done = true;
     bool const known = with_number(type,

@@ -43,23 +43,23 @@ struct Col2Im
         }
     }
 
-    int64_t dilation(int axis) const
+    TRB_HD int64_t dilation(int axis) const
     {
         return dilations.size ? dilations.values[axis] : 1;
     }
 
-    int64_t stride(int axis) const
+    TRB_HD int64_t stride(int axis) const
     {
         return strides.size ? strides.values[axis] : 1;
     }
 
-    int64_t pad(int index) const
+    TRB_HD int64_t pad(int index) const
     {
         return pads.size ? pads.values[index] : 0;
     }
 
     //! Blocks along an axis; at most 0 if the block does not fit.
-    int64_t blocks(int axis) const
+    TRB_HD int64_t blocks(int axis) const
     {
         int64_t const padded = image_shape.values[axis] + pad(axis) + pad(image_shape.size + axis);
         int64_t const reach = dilation(axis) * (block_shape.values[axis] - 1) + 1;
@@ -92,12 +92,12 @@ struct Col2Im
         }
     }
 
-    int64_t block_size() const
+    TRB_HD int64_t block_size() const
     {
         return product(block_shape);
     }
 
-    int64_t positions() const
+    TRB_HD int64_t positions() const
     {
         int64_t total = 1;
         for (int axis = 0; axis < image_shape.size; ++axis)
@@ -107,7 +107,7 @@ struct Col2Im
         return total;
     }
 
-    Col2ImParams params(Shape const& out) const
+    TRB_HD Col2ImParams params(Shape const& out) const
     {
         Col2ImParams p{out.count(), product(image_shape), block_size(), positions(), {}, {}, {}, {}, {}, {}};
         for (int axis = 0; axis < image_shape.size; ++axis)
@@ -122,14 +122,15 @@ struct Col2Im
         return p;
     }
 
+    TRB_EITHER_SIDE
     template <class Run>
-    void run(Run& run, Tensor const* in, Tensor const* out) const
+    TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {
-        col2im(run, image_shape.size, params(out[0].shape), in[0].type, in[0].data, out[0].data);
+        return col2im(run, image_shape.size, params(out[0].shape), in[0].type, in[0].data, out[0].data);
     }
 
 private:
-    static int64_t product(IntList const& list)
+    TRB_HD static int64_t product(IntList const& list)
     {
         int64_t total = 1;
         for (int i = 0; i < list.size; ++i)

@@ -83,7 +83,7 @@ char const* describe(Field const* fields, int32_t count, Tensor const* in, int32
                 Operator const op = trb::make<Operator>(fields, count);                                                \
                 trb::check_tensors(op, in, inputs, out, outputs);                                                      \
                 trb::HostRun run;                                                                                      \
-                op.run(run, in, out);                                                                                  \
+                trb::require(op.run(run, in, out), "this combination of types is not supported");                      \
             });                                                                                                        \
     }
 

@@ -7,7 +7,8 @@
 //     void check() const;                                       throws Refused for attributes out of range
 //     std::string signature() const;                            types, see below
 //     template <class D> void shapes(Dims<D> const* in, int inputs, Dims<D>* out) const;   throws Refused
-//     template <class Run> void run(Run&, Tensor const* in, Tensor const* out) const;      the arithmetic, on the host
+//     template <class Run> bool run(Run&, Tensor const* in, Tensor const* out) const;      the arithmetic; false: wrong
+//     types
 // and, next to its kernel's call, two functions: workspace(op, in, out) in bytes, and launch(op, in, out, workspace,
 // stream).
 #pragma once

@@ -28,7 +28,7 @@ struct OptionalInputs
     }
 
     //! Without the attribute every input is there.
-    bool has(int input) const
+    TRB_HD bool has(int input) const
     {
         return present.size == 0 || present.values[input] != 0;
     }
@@ -45,7 +45,7 @@ struct OptionalInputs
     }
 
     //! Where input `input` stands among those that are there, or -1.
-    int position(int input) const
+    TRB_HD int position(int input) const
     {
         int place = 0;
         for (int before = 0; before < input; ++before)
@@ -56,13 +56,13 @@ struct OptionalInputs
     }
 
     template <class Item>
-    Item const* find(Item const* items, int input) const
+    TRB_HD Item const* find(Item const* items, int input) const
     {
         return has(input) ? items + position(input) : nullptr;
     }
 };
 
-inline void* data_of(Tensor const* tensor)
+TRB_HD inline void* data_of(Tensor const* tensor)
 {
     return tensor ? tensor->data : nullptr;
 }

@@ -15,6 +15,13 @@
 #define TRB_HD
 #endif
 
+//! Before a template that calls its argument on the host or on the device: nvcc shall not warn of the other side.
+#ifdef __CUDACC__
+#define TRB_EITHER_SIDE _Pragma("nv_exec_check_disable")
+#else
+#define TRB_EITHER_SIDE
+#endif
+
 #ifdef __CUDA_ARCH__
 #define TRB_UNROLL _Pragma("unroll")
 #else
@@ -212,8 +219,9 @@ TRB_HD inline Division divide(int64_t value, int64_t by)
 // --- choosing a type at run time --------------------------------------------------------------------------------
 
 //! Calls body(T{}) with the floating type that `type` names; false if it names none.
+TRB_EITHER_SIDE
 template <class Body>
-bool with_float(DataType type, Body&& body)
+TRB_HD bool with_float(DataType type, Body&& body)
 {
     switch (type)
     {
@@ -225,8 +233,9 @@ bool with_float(DataType type, Body&& body)
 }
 
 //! Calls body(T{}) with the type that `type` names, integers included; false if it names none.
+TRB_EITHER_SIDE
 template <class Body>
-bool with_number(DataType type, Body&& body)
+TRB_HD bool with_number(DataType type, Body&& body)
 {
     switch (type)
     {

@@ -43,16 +43,17 @@ struct CumProd
         out[0] = in[0];
     }
 
-    CumProdParams params(Shape const& x) const
+    TRB_HD CumProdParams params(Shape const& x) const
     {
         int const at = int(axis < 0 ? axis + x.rank : axis);
         return {x.count(0, at), x.dims[at], x.count(at + 1, x.rank), exclusive != 0, reverse != 0};
     }
 
+    TRB_EITHER_SIDE
     template <class Run>
-    void run(Run& run, Tensor const* in, Tensor const* out) const
+    TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {
-        cumprod_lines(run, params(in[0].shape), in[0].type, in[0].data, out[0].data);
+        return cumprod_lines(run, params(in[0].shape), in[0].type, in[0].data, out[0].data);
     }
 };
 

@@ -35,8 +35,9 @@ struct DetUnit
     }
 };
 
+TRB_EITHER_SIDE
 template <int N, class Run>
-bool det_of_order(Run& run, int64_t matrices, DataType type, void const* x, void* y)
+TRB_HD bool det_of_order(Run& run, int64_t matrices, DataType type, void const* x, void* y)
 {
     return with_float(type,
         [&](auto element)
@@ -47,8 +48,9 @@ bool det_of_order(Run& run, int64_t matrices, DataType type, void const* x, void
 }
 
 //! Runs the whole operator; false if the type or the order (1 to 8) is not supported.
+TRB_EITHER_SIDE
 template <class Run>
-bool det(Run& run, int64_t matrices, int64_t order, DataType type, void const* x, void* y)
+TRB_HD bool det(Run& run, int64_t matrices, int64_t order, DataType type, void const* x, void* y)
 {
     switch (order)
     {

@@ -40,20 +40,21 @@ struct Det
         out[0].rank = in[0].rank - 2;
     }
 
-    static int64_t matrices(Shape const& x)
+    TRB_HD static int64_t matrices(Shape const& x)
     {
         return x.count(0, x.rank - 2);
     }
 
-    static int64_t order(Shape const& x)
+    TRB_HD static int64_t order(Shape const& x)
     {
         return x.dims[x.rank - 1];
     }
 
+    TRB_EITHER_SIDE
     template <class Run>
-    void run(Run& run, Tensor const* in, Tensor const* out) const
+    TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {
-        det(run, matrices(in[0].shape), order(in[0].shape), in[0].type, in[0].data, out[0].data);
+        return det(run, matrices(in[0].shape), order(in[0].shape), in[0].type, in[0].data, out[0].data);
     }
 };
 

@@ -249,8 +249,9 @@ struct GridSampleUnit
     }
 };
 
+TRB_EITHER_SIDE
 template <int Rank, class T, class G, class Run>
-void grid_sample_typed(Run& run, GridSampleParams const& p, void const* x, void const* grid, void* y)
+TRB_HD void grid_sample_typed(Run& run, GridSampleParams const& p, void const* x, void const* grid, void* y)
 {
     int64_t const blocks = (p.channels + p.channel_block - 1) / p.channel_block;
     int64_t const units = p.batch * blocks * p.positions;
@@ -266,8 +267,9 @@ void grid_sample_typed(Run& run, GridSampleParams const& p, void const* x, void 
 }
 
 //! Runs the whole operator; false if the types or the rank are not supported. The grid has X's type or float.
+TRB_EITHER_SIDE
 template <class Run>
-bool grid_sample(
+TRB_HD bool grid_sample(
     Run& run, GridSampleParams const& p, DataType type, DataType grid_type, void const* x, void const* grid, void* y)
 {
     bool done = false;

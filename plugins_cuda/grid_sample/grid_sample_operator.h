@@ -48,11 +48,12 @@ struct GridSample
         out[0].dims[1] = x.dims[1];
         for (int axis = 2; axis < x.rank; ++axis)
         {
+            require(!x.dims[axis].known() || x.dims[axis].value > 0, "`X` has no pixels to sample");
             out[0].dims[axis] = grid.dims[axis - 1];
         }
     }
 
-    GridSampleParams params(Shape const& x, Shape const& grid) const
+    TRB_HD GridSampleParams params(Shape const& x, Shape const& grid) const
     {
         GridSampleParams p{x.rank - 2, GridMode(mode), GridPadding(padding_mode), align_corners != 0, x.dims[0],
             x.dims[1], grid.count(1, grid.rank - 1), x.count(2, x.rank), {}, x.dims[1]};
@@ -70,13 +71,12 @@ struct GridSample
         return p;
     }
 
+    TRB_EITHER_SIDE
     template <class Run>
-    void run(Run& run, Tensor const* in, Tensor const* out) const
+    TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {
-        require(in[0].shape.count(2, in[0].shape.rank) > 0 || out[0].shape.count() == 0, "`X` has no pixels to sample");
-        require(grid_sample(
-                    run, params(in[0].shape, in[1].shape), in[0].type, in[1].type, in[0].data, in[1].data, out[0].data),
-            "`grid` must have the type of `X` or FP32");
+        return grid_sample(
+            run, params(in[0].shape, in[1].shape), in[0].type, in[1].type, in[0].data, in[1].data, out[0].data);
     }
 };
 

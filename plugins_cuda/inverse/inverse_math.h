@@ -38,8 +38,9 @@ struct InverseUnit
     }
 };
 
+TRB_EITHER_SIDE
 template <int N, class Run>
-bool inverse_of_order(Run& run, int64_t matrices, DataType type, void const* x, void* y)
+TRB_HD bool inverse_of_order(Run& run, int64_t matrices, DataType type, void const* x, void* y)
 {
     return with_float(type,
         [&](auto element)
@@ -50,8 +51,9 @@ bool inverse_of_order(Run& run, int64_t matrices, DataType type, void const* x, 
 }
 
 //! Runs the whole operator; false if the type or the order (1 to 8) is not supported.
+TRB_EITHER_SIDE
 template <class Run>
-bool inverse(Run& run, int64_t matrices, int64_t order, DataType type, void const* x, void* y)
+TRB_HD bool inverse(Run& run, int64_t matrices, int64_t order, DataType type, void const* x, void* y)
 {
     switch (order)
     {

@@ -97,12 +97,12 @@ struct LinearAttention
     }
 
     template <class Run>
-    void run(Run&, Tensor const* in, Tensor const* out) const
+    bool run(Run&, Tensor const* in, Tensor const* out) const
     {
         LinearAttentionParams const p = params(in);
         void const* data[6];
         pointers(in, data);
-        bool const known = with_attention_types(in[0].type, out[1].type,
+        return with_attention_types(in[0].type, out[1].type,
             [&](auto element, auto state)
             {
                 auto const t = typed<decltype(element), decltype(state)>(data, out[0].data, out[1].data);
@@ -112,7 +112,6 @@ struct LinearAttention
                     attend_column<kMaxKeySize>(p, t, head / p.heads, head % p.heads, column % p.value_size, Alone{});
                 }
             });
-        require(known, "`past_state` must have the type of `query` or FP32");
     }
 
 private:

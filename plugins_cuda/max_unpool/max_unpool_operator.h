@@ -96,9 +96,9 @@ struct MaxUnpool
     }
 
     template <class Run>
-    void run(Run& run, Tensor const* in, Tensor const* out) const
+    bool run(Run& run, Tensor const* in, Tensor const* out) const
     {
-        max_unpool(run, params(in[0].shape, out[0].shape), in[0].type, in[0].data, in[1].data, out[0].data);
+        return max_unpool(run, params(in[0].shape, out[0].shape), in[0].type, in[0].data, in[1].data, out[0].data);
     }
 };
 

@@ -77,10 +77,10 @@ struct ScatterND
     }
 
     template <class Run>
-    void run(Run&, Tensor const* in, Tensor const* out) const
+    bool run(Run&, Tensor const* in, Tensor const* out) const
     {
         SortingHostRun host;
-        scatter(host, params(in), target(in), in[0].type, in[0].data, in[2].data, out[0].data);
+        return scatter(host, params(in), target(in), in[0].type, in[0].data, in[2].data, out[0].data);
     }
 };
 

@@ -81,10 +81,10 @@ struct TopK
     }
 
     template <class Run>
-    void run(Run&, Tensor const* in, Tensor const* out) const
+    bool run(Run&, Tensor const* in, Tensor const* out) const
     {
         TopKHostRun host;
-        top_k(host, params(in[0].shape), in[0].type, in[0].data, out[0].data, out[1].data);
+        return top_k(host, params(in[0].shape), in[0].type, in[0].data, out[0].data, out[1].data);
     }
 };
 

@@ -38,7 +38,9 @@ class Operator:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _NOTHING)
     needed: Any = "always"
-    aot: bool = False
+    aot: tuple[str, ...] = ()
+    """For the ahead-of-time route: shape of each output as an expression of the inputs' shapes (lists `i0`, `i1`, …) and the
+    attributes; empty: the operator is not one launch of independent units."""
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: _NOTHING)
     bake: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
     """Attribute of the plugin → position of the ONNX input whose constant value it holds."""
@@ -140,7 +142,7 @@ def read(file: Path) -> Operator:
         outputs=tuple(content["outputs"]),
         attributes=content.get("attributes") or {},
         needed=content.get("needed", "always"),
-        aot=bool(content.get("aot", False)),
+        aot=tuple((content.get("aot") or {}).get("outputs", ())),
         aliases=content.get("aliases") or {},
         bake=content.get("bake") or {},
         optional_inputs=bool(content.get("optional_inputs", False)),

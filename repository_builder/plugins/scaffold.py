@@ -136,6 +136,7 @@ def _values(wanted: Wanted) -> dict[str, Any]:
         "output_list": ", ".join(outs),
         "input_count": len(ins),
         "output_count": len(outs),
+        "aot_outputs": ", ".join("i0" for _ in outs),
         "signature": "F" * len(ins) + ">" + "F" * len(outs),
         "run_parameters": ", ".join([*(f"void const* {n}" for n in ins), *(f"void* {n}" for n in outs)]),
         "run_arguments": arguments,

@@ -13,14 +13,11 @@ if TYPE_CHECKING:
     import onnx
 
 
-def rewrite(
-    model: onnx.ModelProto, operators: Sequence[Operator], *, ahead_of_time: Sequence[str] = ()
-) -> tuple[onnx.ModelProto, list[Operator]]:
+def rewrite(model: onnx.ModelProto, operators: Sequence[Operator]) -> tuple[onnx.ModelProto, list[Operator]]:
     """A copy in which every node that needs a plugin is one, and the operators in use.
 
-    Constant inputs that the plugin bakes become attributes, absent inputs are marked in `present`. Operators named in
-    `ahead_of_time` get the attribute `aot`: TensorRT then takes the Python AOT plugin and embeds its PTX.
-    Functions of the graph that such a node called are removed: the parser would prefer them.
+    Constant inputs that the plugin bakes become attributes, absent inputs are marked in `present`. Functions of the
+    graph that nobody calls any more are removed: the parser would prefer them.
     """
     import onnx
 
@@ -28,14 +25,14 @@ def rewrite(
     copy.CopyFrom(model)
     found = uses(copy, operators)
     for use in found:
-        _rename(use, aot=use.operator.key in ahead_of_time)
-    if found:
-        _keep_called_functions(copy)
+        _rename(use)
+    _keep_called_functions(copy)
+    if PLUGIN_DOMAIN not in {entry.domain for entry in copy.opset_import}:
         copy.opset_import.append(onnx.helper.make_opsetid(PLUGIN_DOMAIN, 1))
     return copy, sorted({use.operator.key: use.operator for use in found}.values(), key=lambda o: o.key)
 
 
-def _rename(use: Use, *, aot: bool) -> None:
+def _rename(use: Use) -> None:
     from onnx.helper import make_attribute
 
     node, operator = use.node, use.operator
@@ -51,8 +48,6 @@ def _rename(use: Use, *, aot: bool) -> None:
     node.input.extend(kept)
     node.op_type, node.domain = operator.plugin, PLUGIN_DOMAIN
     node.attribute.extend(make_attribute(name, value) for name, value in attributes.items() if value != [])
-    if aot:
-        node.attribute.append(make_attribute("aot", 1))
 
 
 def _all(node: onnx.NodeProto) -> list[tuple[int, str]]:

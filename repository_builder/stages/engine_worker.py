@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import re
+import runpy
 import sys
 import threading
 from collections import Counter
@@ -136,6 +137,9 @@ def _load_plugins(trt: Any, logger: Any, libraries: list[str]) -> None:
     initialise = getattr(trt, "init_libnvinfer_plugins", None)
     if initialise is not None:
         initialise(logger, "")
+    for module in (path for path in libraries if path.endswith(".py")):
+        runpy.run_path(module)  # written by our own stage: registers an ahead-of-time plugin
+    libraries = [path for path in libraries if not path.endswith(".py")]
     if libraries:
         registry = trt.get_plugin_registry()
         for library in libraries:
@@ -208,7 +212,10 @@ def _configure(trt: Any, config: Any, parser: Any, capabilities: Capabilities, r
             trt.HardwareCompatibilityLevel, request["hardware_compatibility"], "hardware compatibility level"
         )
     if "VERSION_COMPATIBLE" in request["flags"] and capabilities.vc_plugins:
-        config.plugins_to_serialize = [*parser.get_used_vc_plugin_libraries(), *request["plugins"]]
+        config.plugins_to_serialize = [
+            *parser.get_used_vc_plugin_libraries(),
+            *(path for path in request["plugins"] if not path.endswith(".py")),
+        ]
     if capabilities.timing_cache and request["timing_cache"]:
         known = Path(request["timing_cache"])
         cache = config.create_timing_cache(known.read_bytes() if known.is_file() else b"")

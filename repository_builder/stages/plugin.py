@@ -88,8 +88,7 @@ def run(context: StageContext) -> None:
     for operator in used:
         context.progress(f"{operator.key}: proving it on the CPU")
         _prove(operator)
-        (context.out / "operators" / operator.key).mkdir(parents=True)
-        shutil.copy(operator.folder / "operator.yaml", context.out / "operators" / operator.key)
+        _remember(operator, context.out / "operators" / operator.key)
     libraries, wanted = {}, [operator for operator in used if operator.key not in ahead]
     for number, operator in enumerate(wanted):
         context.progress(f"{operator.key}: compiling", number / len(wanted))
@@ -103,12 +102,13 @@ def run(context: StageContext) -> None:
 
 
 def prepare(onnx_file: Path, folder: Path, out: Path) -> tuple[Path, list[str]]:
-    """For the engine: the graph in which nodes carry plugin names, beside the engine's results, and the libraries.
+    """For the engine: the graph in which nodes carry plugin names, beside the engine's results; the libraries, and the
+    Python modules of ahead-of-time plugins.
 
     Raises StageFailed where the libraries were compiled without TensorRT's headers: no engine can use them.
     """
     from repository_builder.onnx_graph import read
-    from repository_builder.plugins import tensorrt_graph
+    from repository_builder.plugins import aot, needed, tensorrt_graph
 
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     found = libraries(folder)
@@ -120,16 +120,26 @@ def prepare(onnx_file: Path, folder: Path, out: Path) -> tuple[Path, list[str]]:
             fix="name a folder with TensorRT's headers, or leave it at `auto`",
         )
     used = catalogue.find([folder / "operators"])
-    model, _ = tensorrt_graph.rewrite(read.load(onnx_file), used, ahead_of_time=facts["ahead_of_time"])
+    model = read.load(onnx_file)
+    ahead = [use for use in needed.uses(model, used) if use.operator.key in facts["ahead_of_time"]]
+    modules = aot.embed(model, ahead, find_nvcc(), out) if ahead else []
+    model, _ = tensorrt_graph.rewrite(model, used)
     target = out / "plugin_graph.onnx"
     _write(model, onnx_file.parent, target)
-    return target, [str(path) for path in found.values()]
+    return target, [str(path) for path in (*found.values(), *modules)]
 
 
 def libraries(folder: Path) -> dict[str, Path]:
     """File name → library in the folder of a finished stage; empty where they have no TensorRT shell."""
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     return {name: folder / name for name in facts["libraries"]} if facts["shells"] else {}
+
+
+def _remember(operator: Operator, folder: Path) -> None:
+    """What the engine's stage needs of the operator: its description and, for the ahead-of-time route, its arithmetic."""
+    folder.mkdir(parents=True)
+    for path in (operator.folder / "operator.yaml", *sorted(operator.folder.glob("*.h"))):
+        shutil.copy(path, folder)
 
 
 def _write(model: onnx.ModelProto, source: Path, target: Path) -> None:

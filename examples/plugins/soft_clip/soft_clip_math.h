@@ -26,8 +26,9 @@ struct SoftClipUnit
 };
 
 //! Runs the whole operator; false if the type is not supported.
+TRB_EITHER_SIDE
 template <class Run>
-bool soft_clip(Run& run, SoftClipParams const& p, DataType type, void const* x, void* y)
+TRB_HD bool soft_clip(Run& run, SoftClipParams const& p, DataType type, void const* x, void* y)
 {
     return with_float(type, [&](auto element) {
         using T = decltype(element);

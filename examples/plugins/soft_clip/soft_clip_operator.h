@@ -49,15 +49,16 @@ struct SoftClip
         }
     }
 
-    SoftClipParams params(Tensor const* in) const
+    TRB_HD SoftClipParams params(Tensor const* in) const
     {
         return {in[0].shape.count(), limit};
     }
 
+    TRB_EITHER_SIDE
     template <class Run>
-    void run(Run& run, Tensor const* in, Tensor const* out) const
+    TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {
-        soft_clip(run, params(in), in[0].type, in[0].data, out[0].data);
+        return soft_clip(run, params(in), in[0].type, in[0].data, out[0].data);
     }
 };
 

@@ -93,12 +93,6 @@ def test_absent_inputs_are_marked() -> None:
     assert needed.attributes_of(node)["present"] == [1, 1, 0, 1]
 
 
-def test_ahead_of_time_nodes_are_marked() -> None:
-    model = parse("g (float[2,3,3] x) => (float[2] y) { y = Det (x) }")
-    (node,) = rewrite(model, ALL, ahead_of_time=["det"])[0].graph.node
-    assert needed.attributes_of(node)["aot"] == 1
-
-
 def test_an_operator_that_nobody_defines() -> None:
     model = parse("g (float[2] x) => (float[2] y) { y = acme.Secret (x) }")
     assert needed.unknown(model, ALL) == ["acme::Secret"]
