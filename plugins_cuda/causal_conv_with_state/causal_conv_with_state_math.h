@@ -64,7 +64,6 @@ struct CausalConvUnit
 };
 
 //! Runs the whole operator; false if the type is not supported.
-TRB_EITHER_SIDE
 template <class Run>
 TRB_HD bool causal_conv(Run& run, CausalConvParams const& p, DataType type, void const* x, void const* weight,
     void const* bias, void const* past, void* y, void* present)

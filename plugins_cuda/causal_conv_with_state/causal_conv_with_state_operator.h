@@ -66,7 +66,6 @@ struct CausalConvWithState
         return {x.dims[0], x.dims[1], x.dims[2], weight.dims[2], activation != 0};
     }
 
-    TRB_EITHER_SIDE
     template <class Run>
     TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {

@@ -70,7 +70,6 @@ struct Col2ImUnit
     }
 };
 
-TRB_EITHER_SIDE
 template <int Rank, class T, class Run>
 TRB_HD void col2im_typed(Run& run, Col2ImParams const& p, void const* columns, void* image)
 {
@@ -78,7 +77,6 @@ TRB_HD void col2im_typed(Run& run, Col2ImParams const& p, void const* columns, v
 }
 
 //! Runs the whole operator; false if the type or the rank (1 to 6 image axes) is not supported.
-TRB_EITHER_SIDE
 template <class Run>
 TRB_HD bool col2im(Run& run, int rank, Col2ImParams const& p, DataType type, void const* columns, void* image)
 {

@@ -122,7 +122,6 @@ struct Col2Im
         return p;
     }
 
-    TRB_EITHER_SIDE
     template <class Run>
     TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {

@@ -35,7 +35,6 @@ struct CumProdUnit
 };
 
 //! Runs the whole operator line by line; false if the type is not supported.
-TRB_EITHER_SIDE
 template <class Run>
 TRB_HD bool cumprod_lines(Run& run, CumProdParams const& p, DataType type, void const* x, void* y)
 {

@@ -49,7 +49,6 @@ struct CumProd
         return {x.count(0, at), x.dims[at], x.count(at + 1, x.rank), exclusive != 0, reverse != 0};
     }
 
-    TRB_EITHER_SIDE
     template <class Run>
     TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {

@@ -35,7 +35,6 @@ struct DetUnit
     }
 };
 
-TRB_EITHER_SIDE
 template <int N, class Run>
 TRB_HD bool det_of_order(Run& run, int64_t matrices, DataType type, void const* x, void* y)
 {
@@ -48,7 +47,6 @@ TRB_HD bool det_of_order(Run& run, int64_t matrices, DataType type, void const* 
 }
 
 //! Runs the whole operator; false if the type or the order (1 to 8) is not supported.
-TRB_EITHER_SIDE
 template <class Run>
 TRB_HD bool det(Run& run, int64_t matrices, int64_t order, DataType type, void const* x, void* y)
 {

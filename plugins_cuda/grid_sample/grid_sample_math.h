@@ -249,7 +249,6 @@ struct GridSampleUnit
     }
 };
 
-TRB_EITHER_SIDE
 template <int Rank, class T, class G, class Run>
 TRB_HD void grid_sample_typed(Run& run, GridSampleParams const& p, void const* x, void const* grid, void* y)
 {
@@ -267,7 +266,6 @@ TRB_HD void grid_sample_typed(Run& run, GridSampleParams const& p, void const* x
 }
 
 //! Runs the whole operator; false if the types or the rank are not supported. The grid has X's type or float.
-TRB_EITHER_SIDE
 template <class Run>
 TRB_HD bool grid_sample(
     Run& run, GridSampleParams const& p, DataType type, DataType grid_type, void const* x, void const* grid, void* y)

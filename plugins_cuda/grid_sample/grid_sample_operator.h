@@ -71,7 +71,6 @@ struct GridSample
         return p;
     }
 
-    TRB_EITHER_SIDE
     template <class Run>
     TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {

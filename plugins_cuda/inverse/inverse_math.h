@@ -38,7 +38,6 @@ struct InverseUnit
     }
 };
 
-TRB_EITHER_SIDE
 template <int N, class Run>
 TRB_HD bool inverse_of_order(Run& run, int64_t matrices, DataType type, void const* x, void* y)
 {
@@ -51,7 +50,6 @@ TRB_HD bool inverse_of_order(Run& run, int64_t matrices, DataType type, void con
 }
 
 //! Runs the whole operator; false if the type or the order (1 to 8) is not supported.
-TRB_EITHER_SIDE
 template <class Run>
 TRB_HD bool inverse(Run& run, int64_t matrices, int64_t order, DataType type, void const* x, void* y)
 {

@@ -50,7 +50,6 @@ struct Inverse
         return x.dims[x.rank - 1];
     }
 
-    TRB_EITHER_SIDE
     template <class Run>
     TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,50 @@ class HostLibrary:
         described = (_Tensor * self._outputs)(*map(_tensor, results))
         _raise(self._library.trb_run_host(fields, len(fields), given, len(arrays), described, self._outputs))
         return results
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    """Memory on the GPU: its address, NumPy's name of its type, its shape; dense."""
+
+    address: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    def described(self) -> _Tensor:
+        """The tensor as `trb::Tensor`."""
+        shape = _Shape(len(self.shape), (ctypes.c_int64 * _MAX_RANK)(*self.shape))
+        return _Tensor(self.address, TYPES[self.dtype], shape)
+
+
+class DeviceLibrary:
+    """An operator's kernels on the GPU, called without TensorRT; for benchmarks."""
+
+    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self._fields, self._alive = _fields(attributes)
+        for name in ("trb_workspace", "trb_run_device"):
+            getattr(self._library, name).restype = ctypes.c_char_p
+
+    def workspace(self, inputs: Sequence[DeviceTensor], outputs: Sequence[DeviceTensor]) -> int:
+        """Bytes of scratch memory that a call needs."""
+        given, made = _described(inputs), _described(outputs)
+        size = ctypes.c_int64()
+        fields = self._fields
+        _raise(self._library.trb_workspace(fields, len(fields), given, len(given), made, ctypes.byref(size)))
+        return size.value
+
+    def __call__(
+        self, inputs: Sequence[DeviceTensor], outputs: Sequence[DeviceTensor], workspace: int, stream: int
+    ) -> None:
+        """Start the kernels on `stream` (addresses as integers)."""
+        given, made, fields = _described(inputs), _described(outputs), self._fields
+        scratch, queue = ctypes.c_void_p(workspace), ctypes.c_void_p(stream)
+        _raise(self._library.trb_run_device(fields, len(fields), given, len(given), made, len(made), scratch, queue))
+
+
+def _described(tensors: Sequence[DeviceTensor]) -> ctypes.Array[_Tensor]:
+    return (_Tensor * len(tensors))(*(tensor.described() for tensor in tensors))
 
 
 def load_reference(folder: Path) -> Callable[..., tuple[NDArray[Any], ...]]:

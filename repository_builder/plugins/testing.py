@@ -81,7 +81,7 @@ def check_body(operator: Operator, cases: Sequence[Case]) -> list[Outcome]:
         case for case in cases if all(v is None or v.dtype.name in ("float32", "int32", "int64") for v in case.inputs)
     ]
     return [
-        Outcome(f"function body: {case.name}", _differences("the reference", _run_body(operator, case), right, None))
+        Outcome(f"function body: {case.name}", differences("the reference", _run_body(operator, case), right, None))
         for case in single
         for right in [reference(*case.inputs, **case.attributes)]
     ]
@@ -171,13 +171,13 @@ def _compare(operator: Operator, reference: Callable[..., Any], compiled: HostLi
     right = reference(*case.inputs, **case.attributes)
     present = [value for value in case.inputs if value is not None]
     got = compiled(present, call_attributes(operator, case.inputs, case.attributes))
-    problem = _differences("the reference", got, right, case.tolerance)
+    problem = differences("the reference", got, right, case.tolerance)
     if not problem and case.expected is not None:
-        problem = _differences("the standard", right, case.expected, case.tolerance)
+        problem = differences("the standard", right, case.expected, case.tolerance)
     return problem
 
 
-def _differences(what: str, got: Sequence[NDArray[Any]], right: Sequence[NDArray[Any]], tolerance: float | None) -> str:
+def differences(what: str, got: Sequence[NDArray[Any]], right: Sequence[NDArray[Any]], tolerance: float | None) -> str:
     if len(got) != len(right):
         return f"{len(got)} outputs, {what} gives {len(right)}"
     for index, (mine, theirs) in enumerate(zip(got, right, strict=True)):

@@ -26,7 +26,6 @@ struct SoftClipUnit
 };
 
 //! Runs the whole operator; false if the type is not supported.
-TRB_EITHER_SIDE
 template <class Run>
 TRB_HD bool soft_clip(Run& run, SoftClipParams const& p, DataType type, void const* x, void* y)
 {

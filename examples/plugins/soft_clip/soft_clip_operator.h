@@ -54,7 +54,6 @@ struct SoftClip
         return {in[0].shape.count(), limit};
     }
 
-    TRB_EITHER_SIDE
     template <class Run>
     TRB_HD bool run(Run& run, Tensor const* in, Tensor const* out) const
     {

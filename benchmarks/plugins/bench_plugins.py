@@ -1,0 +1,179 @@
+"""Speed of the plugin kernels on this GPU: predicted, measured, share of the limit, ratio to PyTorch.
+
+    python benchmarks/plugins/bench_plugins.py --out benchmarks/plugins/results.md        # everything, about ten minutes
+    python benchmarks/plugins/bench_plugins.py --only grid_sample --quick
+
+The prediction comes first: bytes that must move, over the bandwidth of a plain copy measured on the same GPU. Each time is the
+median of 30 runs with a flushed L2 cache. Needs PyTorch for CUDA and a CUDA compiler. Never run yet: no GPU was at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as nn
+
+from repository_builder.plugins import operators
+from repository_builder.plugins.compile import compile_plugin
+from repository_builder.plugins.library import DeviceLibrary, DeviceTensor
+from repository_builder.plugins.toolchain import find_nvcc
+
+Tensor = torch.Tensor
+RUNS = 30
+
+
+@dataclass(frozen=True)
+class Job:
+    """One operator at one size; `torch` is the same computation in PyTorch, or None where it has none."""
+
+    key: str
+    label: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    attributes: dict
+    torch: Callable[..., object] | None
+    passes: float = 1.0
+    """How often the data passes through memory in theory (a radix sort: several times)."""
+
+    @property
+    def bytes(self) -> float:
+        tensors = [*self.inputs, *self.outputs]
+        return self.passes * sum(t.numel() * t.element_size() for t in tensors)
+
+
+def jobs(quick: bool) -> Iterator[Job]:
+    sizes = (2**10, 2**16, 2**20) if quick else (2**10, 2**14, 2**18, 2**22, 2**26)
+    for dtype in (torch.float32, torch.float16):
+        for size in sizes:
+            yield from _for_size(size, dtype)
+
+
+def _for_size(size: int, dtype: torch.dtype) -> Iterator[Job]:
+    def new(*shape: int, kind: torch.dtype = dtype) -> Tensor:
+        return torch.rand(*shape, device="cuda").mul_(0.9).add_(0.05).to(kind)
+
+    name = f"{size:,} {str(dtype).removeprefix('torch.')}"
+    side = max(4, round((size / 16) ** 0.5))
+    x, grid = new(1, 16, side, side), new(1, side, side, 2) * 2 - 1
+    yield Job("grid_sample", f"2-D {name}", [x, grid], [torch.empty_like(x)], {},
+              lambda a, g: nn.grid_sample(a, g, align_corners=False))  # fmt: skip
+    side = max(4, round((size / 16) ** (1 / 3)))
+    x, grid = new(1, 16, side, side, side), new(1, side, side, side, 3) * 2 - 1
+    yield Job("grid_sample", f"3-D {name}", [x, grid], [torch.empty_like(x)], {},
+              lambda a, g: nn.grid_sample(a, g, align_corners=False))  # fmt: skip
+    side = max(4, round((size / 9 / 16) ** 0.5))
+    x = new(1, 16 * 9, side * side)
+    attributes = {"image_shape": [side, side], "block_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    yield Job("col2im", f"3x3 {name}", [x], [new(1, 16, side, side)], attributes,
+              lambda a, s=side: nn.fold(a, (s, s), 3, padding=1))  # fmt: skip
+    rows = max(1, size // 1024)
+    x = new(rows, 1024)
+    yield Job("cumprod", f"last axis {name}", [x], [torch.empty_like(x)], {"axis": 1}, lambda a: a.cumprod(1))
+    yield Job("cumprod", f"first axis {name}", [x], [torch.empty_like(x)], {"axis": 0}, lambda a: a.cumprod(0))
+    x = new(size // 16, 4, 4) + torch.eye(4, device="cuda", dtype=dtype)
+    wide = dtype == torch.float32
+    yield Job("det", f"4x4 {name}", [x], [new(size // 16)], {}, torch.linalg.det if wide else None)
+    yield Job("inverse", f"4x4 {name}", [x], [torch.empty_like(x)], {}, torch.linalg.inv if wide else None)
+    rows = max(1, size // 64)
+    data, updates = new(rows, 64), new(rows, 64)
+    index = torch.randint(0, rows, (rows, 1), device="cuda")
+    for order in (0, 1):
+        yield Job("scatter_nd", f"add, deterministic {order}, {name}", [data, index, updates], [torch.empty_like(data)],
+                  {"reduction": "add", "deterministic": order}, lambda d, i, u: d.index_add(0, i[:, 0], u))  # fmt: skip
+    index = torch.randint(0, rows, (rows, 64), device="cuda")
+    yield Job("scatter_elements", f"add {name}", [data, index, updates], [torch.empty_like(data)],
+              {"axis": 0, "reduction": "add"}, lambda d, i, u: d.scatter_add(0, i, u))  # fmt: skip
+    line = new(1, size)
+    k = min(size, 5000)
+    outputs = [new(1, k), torch.empty(1, k, dtype=torch.int64, device="cuda")]
+    yield Job(
+        "top_k", f"k {k} of {name}", [line], outputs, {"k": k}, lambda a, k=k: a.topk(k), passes=2 * dtype.itemsize
+    )
+    tokens = max(1, size // 2048)
+    x, weight, past = new(1, 2048, tokens), new(2048, 1, 4), new(1, 2048, 3)
+    yield Job("causal_conv_with_state", f"2048 channels {name}", [x, weight, past], [torch.empty_like(x), past.clone()],
+              {"present": [1, 1, 0, 1]},
+              lambda a, w, p: nn.conv1d(torch.cat([p, a], 2), w, groups=2048))  # fmt: skip
+    if size <= 2**18:
+        q, v, g, b = new(1, tokens, 2048), new(1, tokens, 2048), -new(1, tokens, 16), new(1, tokens, 16)
+        state = new(1, 16, 128, 128, kind=torch.float32)
+        yield Job("linear_attention", f"{tokens} tokens, 16 heads of 128, {name}", [q, q / 11, v, state, g, b],
+                  [torch.empty_like(v), state.clone()], {"q_num_heads": 16, "kv_num_heads": 16}, None)  # fmt: skip
+
+
+def milliseconds(call: Callable[[], object], flush: Tensor) -> float:
+    """Median time of one call, the L2 cache flushed before each."""
+    times = []
+    for _ in range(RUNS + 5):
+        flush.zero_()
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times[5:])
+
+
+def copy_bandwidth(flush: Tensor) -> float:
+    """Bytes per second of a large plain copy: read plus write."""
+    a = torch.empty(2**30, dtype=torch.uint8, device="cuda")
+    b = torch.empty_like(a)
+    return 2 * a.numel() / (milliseconds(lambda: b.copy_(a), flush) / 1e3)
+
+
+def measure(job: Job, library: Path, bandwidth: float, flush: Tensor) -> str:
+    def described(tensors: list[Tensor]) -> list[DeviceTensor]:
+        return [DeviceTensor(t.data_ptr(), str(t.dtype).removeprefix("torch."), tuple(t.shape)) for t in tensors]
+
+    kernels = DeviceLibrary(library, job.attributes)
+    given, made = described([t.contiguous() for t in job.inputs]), described(job.outputs)
+    scratch = torch.empty(max(1, kernels.workspace(given, made)), dtype=torch.uint8, device="cuda")
+    stream = torch.cuda.current_stream().cuda_stream
+    ours = milliseconds(lambda: kernels(given, made, scratch.data_ptr(), stream), flush)
+    predicted = job.bytes / bandwidth * 1e3
+    eager = milliseconds(lambda: job.torch(*job.inputs), flush) if job.torch else math.nan
+    compiled = torch.compile(job.torch, dynamic=False) if job.torch else None
+    fused = milliseconds(lambda: compiled(*job.inputs), flush) if compiled else math.nan
+    return (
+        f"| {job.key} | {job.label} | {predicted:.4f} | {ours:.4f} | {predicted / ours:.0%} "
+        f"| {eager:.4f} | {eager / ours:.2f} | {fused / ours:.2f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", default=[], help="an operator; repeatable")
+    parser.add_argument("--quick", action="store_true", help="three sizes")
+    parser.add_argument("--out", type=Path, help="Markdown file for the table")
+    options = parser.parse_args()
+    major, minor = torch.cuda.get_device_capability()
+    nvcc, known = find_nvcc(), {operator.key: operator for operator in operators.shipped()}
+    flush = torch.empty(512 << 20, dtype=torch.uint8, device="cuda")
+    bandwidth = copy_bandwidth(flush)
+    lines = [
+        f"{torch.cuda.get_device_name()}, copy {bandwidth / 1e12:.2f} TB/s, nvcc {nvcc.version}, PyTorch {torch.__version__}",
+        "",
+        "| operator | size | predicted ms | measured ms | share of the limit | PyTorch ms | × eager | × compiled |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    libraries: dict[str, Path] = {}
+    for job in jobs(options.quick):
+        if options.only and job.key not in options.only:
+            continue
+        if job.key not in libraries:
+            libraries[job.key] = compile_plugin(known[job.key], nvcc, [f"{major}{minor}"], None).library
+        lines.append(measure(job, libraries[job.key], bandwidth, flush))
+        print(lines[-1], flush=True)
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
