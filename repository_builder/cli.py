@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from repository_builder import __version__
 from repository_builder.errors import RepositoryBuilderError
+from repository_builder.interrupts import CtrlC
 
 COMMANDS: dict[str, str] = {
     "build": "build a model repository from a spec or an ONNX file",
@@ -57,12 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answered(arguments: list[str]) -> int:
+    ctrl_c = CtrlC()
     try:
         return _run(arguments)
     except RepositoryBuilderError as error:
         _report(error, as_json="--json" in arguments)
         return error.exit_code
-    except KeyboardInterrupt:
+    except BrokenPipeError:
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        if not (isinstance(error, KeyboardInterrupt) or ctrl_c.pressed):
+            raise
         print("interrupted", file=sys.stderr)
         return 130
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repository_builder.errors import GraphError
+from repository_builder.interrupts import held
 
 _FAILED_NODE = re.compile(r"while running (?P<op>\S+) node\. Name:'(?P<name>[^']*)' Status Message: (?P<why>.*)", re.S)
 
@@ -17,7 +18,8 @@ def session(source: Path | bytes, *, name: str = "", optimize: bool = False, thr
 
     Without `optimize`, nodes keep their names and results are those of the operators one by one.
     """
-    import onnxruntime as ort
+    with held():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4

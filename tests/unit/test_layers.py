@@ -12,7 +12,7 @@ import pytest
 from repository_builder.cli import COMMANDS
 from tests.conftest import ROOT
 
-LEAVES = {"errors", "tensor", "resources", "console"}
+LEAVES = {"errors", "tensor", "resources", "console", "interrupts"}
 LAYERS = (
     LEAVES,
     {"machine", "shapes", "spec", "repository", "onnx_graph", "plugins"},
