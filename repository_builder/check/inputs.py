@@ -303,6 +303,14 @@ class Version:
         return python_source.read(self.file)
 
     @cached_property
+    def may_complete(self) -> bool:
+        """May the Python model change its own configuration when it is loaded?"""
+        if not self.file.is_file() or self.python.tree is None:
+            return False
+        own = [self.file, *(path for path in self.path.glob("*.py") if path != self.file)]
+        return any(_mentions(path, b"auto_complete_config") for path in own) or self.python.inherits_foreign
+
+    @cached_property
     def engine(self) -> Engine:
         """Facts about the TensorRT engine. Raises Skip if nothing here can tell them."""
         from repository_builder.check import engine
@@ -327,6 +335,13 @@ def version_number(folder: str) -> int | None:
         return None
     number = int(found.group())
     return number if 0 <= number < 2**63 else None
+
+
+def _mentions(path: Path, word: bytes) -> bool:
+    try:
+        return path.is_file() and word in path.read_bytes()
+    except OSError:
+        return True
 
 
 _LFS = b"version https://git-lfs"

@@ -52,6 +52,18 @@ class PythonSource:
         return False
 
     @cached_property
+    def inherits_foreign(self) -> bool:
+        """Does the class come, or inherit, from a package that is not part of the model?"""
+        foreign = {"*"} if self.model_class is None else set()
+        for node in ast.walk(self.module):
+            if (isinstance(node, ast.ImportFrom) and node.level == 0) or isinstance(node, ast.Import):
+                foreign |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        if self.model_class is None:
+            return bool(foreign & {CLASS, "*"})
+        roots = {name.id for base in self.model_class.bases for name in ast.walk(base) if isinstance(name, ast.Name)}
+        return bool(roots & foreign)
+
+    @cached_property
     def is_plain(self) -> bool:
         """Does the class stand alone, so that what it lacks is lacking (no bases, no decorators, no metaclass)?"""
         found = self.model_class

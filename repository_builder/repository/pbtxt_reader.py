@@ -8,8 +8,10 @@ unknown field is skipped with a counter, so that no input can exhaust the stack.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -84,11 +86,15 @@ class _Reader(Scalars):
         self.name = name
         self.advance()
         if known is None:
-            self._unknown(name, start, schema)
+            self._unknown(message, name, start, schema, node)
             return
-        places = node.fields.setdefault(name, [])
         if known.oneof or not known.repeated:
             self._already(message, known, start)
+        self._value_of(message, known, node, start)
+
+    def _value_of(self, message: Any, known: FieldInfo, node: Node, start: int) -> None:
+        """Read what follows the name of a field."""
+        places = node.fields.setdefault(known.name, [])
         if known.convert is None:
             self.take(":")
             self._messages(message, known, node, places, start)
@@ -226,11 +232,34 @@ class _Reader(Scalars):
             self.stop("syntax", f"`{known.name}` has no value, found `{self.text or 'the end of the file'}`")
         return known.convert(self, known)
 
-    def _unknown(self, name: str, start: int, schema: dict[str, FieldInfo]) -> None:
+    def _unknown(self, message: Any, name: str, start: int, schema: dict[str, FieldInfo], node: Node) -> None:
         place = f"`{self.node.path}`" if self.node.path else "the model configuration"
         self.flaw("unknown", f"{place} has no field `{name}`{nearest(name, schema)}", start, name)
-        self.take(":") or self.take("=")
-        self._skip_value()
+        if not self._as_meant(message, name, start, schema, node):
+            self.take(":") or self.take("=")
+            self._skip_value()
+
+    def _as_meant(self, message: Any, name: str, start: int, schema: dict[str, FieldInfo], node: Node) -> bool:
+        """Read the value of a misspelt field as that of the field that was meant, if it is of its kind.
+
+        So a typing error has no consequences elsewhere (a model without batches, a tensor without dims).
+        """
+        close = difflib.get_close_matches(name, schema, n=1, cutoff=0.75)
+        known = schema[close[0]] if close else None
+        if known is None or known.is_map or (not known.repeated and known.name in node.fields):
+            return False
+        before = (self.position, self.kind, self.text, self.start, self.node, self.name)
+        count = len(self.flaws)
+        trial, places = message.__class__(), Node(start, node.parent, node.label)
+        with suppress(Stop):
+            self._value_of(trial, known, places, start)
+        if len(self.flaws) > count:
+            del self.flaws[count:]
+            self.position, self.kind, self.text, self.start, self.node, self.name = before
+            return False
+        message.MergeFrom(trial)
+        node.fields.setdefault(known.name, []).extend(places.fields.get(known.name, []))
+        return True
 
     def _skip_value(self) -> None:
         """Step over a value of unknown type; brackets are counted, not followed."""

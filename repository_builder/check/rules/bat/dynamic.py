@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from repository_builder.check.inputs import Model
 from repository_builder.check.rule import Found, Severity, Skip, rule
-from repository_builder.check.rules.io.tensors import completes
 
 
 @rule(
@@ -94,7 +93,7 @@ def may_complete_batching(model: Model) -> bool:
     if not model.host.auto_complete:
         return False
     if model.backend == "python":
-        return any(completes(version) for version in model.served)
+        return any(version.may_complete for version in model.served)
     if model.backend == "onnxruntime":
         return not model.inputs or not model.outputs
     return model.backend in ("tensorrt", "openvino", "tensorflow")
@@ -121,7 +120,7 @@ def batching_without_scheduler(model: Model) -> Iterator[Found]:
         return
     if model.host.auto_complete and model.backend in ("tensorrt", "onnxruntime"):
         return
-    if model.backend == "python" and any(completes(version) for version in model.served):
+    if model.backend == "python" and any(version.may_complete for version in model.served):
         raise Skip(f"{model.name}: model.py may set dynamic batching by itself")
     yield model.finding(
         "max_batch_size",

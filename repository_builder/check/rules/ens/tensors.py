@@ -49,12 +49,10 @@ def _lists(target: Model, side: str) -> dict[str, Any] | None:
     complete = bool(tensors) and all(tensor.data_type and tensor.dims for tensor in tensors.values())
     if complete and target.backend != "python":
         return tensors
-    if target.backend in ("python", "") and target.host.auto_complete and not target.is_ensemble:
-        from repository_builder.check.rules.io.tensors import completes
-
-        if any(completes(version) for version in target.served):
-            return None
-    return tensors if complete else None
+    open_ = target.backend in ("python", "") and target.host.auto_complete and not target.is_ensemble
+    if not complete or (open_ and any(version.may_complete for version in target.served)):
+        return None
+    return tensors
 
 
 @rule("ENS030", "unknown-step-input", Severity.ERROR, triton="is mapping to non-existing input …")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from repository_builder.check.inputs import Model, Version
+from repository_builder.check.inputs import Model
 from repository_builder.check.rule import Found, Severity, Skip, rule
 
 
@@ -67,21 +67,7 @@ def _decidable(model: Model) -> bool:
         return True
     if model.backend != "python":
         return False
-    return all(not completes(version) for version in model.served) and bool(model.served)
-
-
-def completes(version: Version) -> bool:
-    """May the Python model change its own configuration?"""
-    if not version.file.is_file():
-        return False
-    source = version.python
-    if source.tree is None:
-        return False
-    return (
-        source.method("auto_complete_config") is not None
-        or source.assigns("auto_complete_config")
-        or not source.is_plain
-    )
+    return all(not version.may_complete for version in model.served) and bool(model.served)
 
 
 @rule("IO003", "tensor-left-to-completion", Severity.WARNING)
