@@ -38,6 +38,7 @@ def stage(
     count: int,
     labels: Path | None,
     tools: Mapping[str, str],
+    name: str = "samples",
 ) -> Stage:
     """The stage for one public model."""
     params, sources = processors.describe("preprocess", before)
@@ -46,7 +47,7 @@ def stage(
     sources |= {"samples": source} | ({"labels": labels} if labels else {})
     helpers = ("golden", "golden_worker", "samples")
     return Stage(
-        name=f"{model}/samples",
+        name=f"{model}/{name}",
         run=run,
         params={"count": count, "suffix": source.suffix, **params},
         sources=sources,

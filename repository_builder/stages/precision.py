@@ -32,14 +32,17 @@ MAX_TRIALS = 24
 """Conversions that a search for spoiling layers may cost."""
 
 
-def stage(model: str, *, graph: Stage, samples: Stage, params: Mapping[str, Any], sources: Mapping[str, Path]) -> Stage:
-    """The stage for one model; `params` are those of `run`, `sources` the files that they need (role `metric`: a metric)."""
+def stage(model: str, *, needs: Mapping[str, Stage], params: Mapping[str, Any], sources: Mapping[str, Path]) -> Stage:
+    """The stage for one model; `params` are those of `run`, `sources` the files that they need (role `metric`: a metric).
+
+    `needs`: `graph`, `samples` (for calibration and gate), and `held` (for the gate alone), where there are other ones.
+    """
     return Stage(
         name=f"{model}/precision",
         run=run,
         params=params,
         sources=sources,
-        needs={"graph": graph, "samples": samples},
+        needs=needs,
         tools=precision_environment.versions(),
         modules=tuple(
             f"repository_builder.stages.{name}"
@@ -126,7 +129,8 @@ def _start(context: StageContext, facts: GraphFacts, gate: Gate, tool: Precision
     wanted, _ = profiles.resolve(context.params, facts, context.sources)
     corners = profiles.corners(wanted) if facts.batched else {}
     context.progress("precision: running the FP32 reference")
-    comparison = Comparison.start(original, batches, gate, corners, known["labels"])
+    held = calibration.read(context.inputs["held"])[0] if "held" in context.inputs else None
+    comparison = Comparison.start(original, batches, gate, corners, labels=known["labels"], held=held)
     external = any(p.name not in (MODEL, GRAPH_FACTS) for p in original.parent.rglob("*") if p.is_file())
     named = scratch / "named" / MODEL
     _with_names(original, named, external=external)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,31 +29,47 @@ class Comparison:
     corner_answers: Mapping[int, Arrays]
     """Batch → the reference's answers to `_rows(batch)`."""
     labels: list[int] | None
+    held: Comparison | None = None
+    """The same on samples that calibrated nothing: scales fit to noise fit that noise, and nothing else."""
 
     @classmethod
     def start(
-        cls, reference: Path, batches: list[Arrays], gate: Gate, corners: Mapping[str, int], labels: list[int] | None
+        cls,
+        reference: Path,
+        batches: list[Arrays],
+        gate: Gate,
+        corners: Mapping[str, int],
+        *,
+        labels: list[int] | None = None,
+        held: list[Arrays] | None = None,
     ) -> Comparison:
         """Run the reference on everything that will be compared."""
         session = execute.session(reference, optimize=True)
         answers = [execute.run(session, batch) for batch in batches]
+        other = cls.start(reference, held, gate, {}) if held else None
         sizes = sorted(set(corners.values()))
-        at_corners = {size: _in_batches(session, _rows(batches[0], size), size) for size in sizes}
-        return cls(gate, batches, answers, corners, at_corners, labels)
+        rows = held[0] if held else batches[0]
+        at_corners = {size: _in_batches(session, _rows(rows, size), size) for size in sizes}
+        return cls(gate, batches, answers, corners, at_corners, labels, other)
 
     def quick(self, candidate: Path) -> Score:
-        """The score on all samples."""
-        return self._on_samples(_session(candidate))
+        """The worse of the scores on all samples."""
+        return min(self._everywhere(_session(candidate)), key=_order)
 
     def scores(self, candidate: Path) -> Iterator[Score]:
         """The score on all samples, then at min, opt and max of every profile."""
         session = _session(candidate)
-        yield self._on_samples(session)
+        yield from self._everywhere(session)
+        rows = self.held.batches[0] if self.held else self.batches[0]
         for where, size in self.corners.items():
-            found = _in_batches(session, _rows(self.batches[0], size), size)
+            found = _in_batches(session, _rows(rows, size), size)
             yield self.gate.score(f"{where} (batch {size})", self.corner_answers[size], found)
 
-    def _on_samples(self, session: Any) -> Score:
+    def _everywhere(self, session: Any) -> list[Score]:
+        scores = [self._on_samples(session, "all")]
+        return [*scores, self.held._on_samples(session, "golden:")] if self.held else scores
+
+    def _on_samples(self, session: Any, which: str) -> Score:
         """Batches may differ in length, so they are scored one by one: shares are averaged, distances take the worst."""
         import numpy as np
 
@@ -65,7 +82,12 @@ class Comparison:
             row += count
         shared = self.gate.metric == "top1" or self.gate.user is not None
         value = float(np.average(scores, weights=weights)) if shared else float(np.min(scores))
-        return Score(f"all {row} samples", value, self.gate.needed)
+        return Score(f"{which} {row} samples", value, self.gate.needed)
+
+
+def _order(score: Score) -> float:
+    """NaN is worse than everything."""
+    return -math.inf if math.isnan(score.value) else score.value
 
 
 def _session(path: Path) -> Any:

@@ -79,23 +79,38 @@ def _before(spec: ModelSpec) -> Processor | None:
 
 
 def _precision(name: str, spec: ModelSpec, graph: Stage, machine: Machine) -> dict[str, Stage]:
+    """`samples`, `held` where the golden inputs are other ones, and `precision`."""
     wanted = spec.precision
     described, sources = _described(spec)
-    samples = calibration.stage(
-        name,
-        graph=graph,
-        before=_before(spec),
-        source=_samples(name, spec),
-        count=wanted.count,
-        labels=wanted.labels,
-        tools=machine.versions("onnxruntime", "numpy", "pillow", "tokenizers"),
-    )
+    source = _samples(name, spec)
+    tools = machine.versions("onnxruntime", "numpy", "pillow", "tokenizers")
+    made = {
+        "samples": calibration.stage(
+            name,
+            graph=graph,
+            before=_before(spec),
+            source=source,
+            count=wanted.count,
+            labels=wanted.labels,
+            tools=tools,
+        )
+    }
+    if spec.golden.inputs not in (None, source):
+        held = calibration.stage(
+            name,
+            graph=graph,
+            before=_before(spec),
+            source=Path(str(spec.golden.inputs)),
+            count=wanted.count,
+            labels=None,
+            tools=tools,
+            name="held",
+        )
+        made["held"] = held
     params = _gate(wanted) | described
     files = {**sources, **_metric_file(wanted)}
-    return {
-        "samples": samples,
-        "precision": precision.stage(name, graph=graph, samples=samples, params=params, sources=files),
-    }
+    made["precision"] = precision.stage(name, needs={"graph": graph, **made}, params=params, sources=files)
+    return made
 
 
 def _gate(wanted: Precision) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from repository_builder import builder
+from repository_builder.errors import CheckFailed
 from repository_builder.repository import manifest
 from repository_builder.repository.pbtxt import parse
 from repository_builder.serving.server import serve
@@ -86,3 +88,14 @@ def test_sentence_embedding_in_every_precision(tmp_path, precision, dtype):
     assert sum(layer["dtype"] == dtype for layer in heavy) >= len(heavy) / 2
     if dtype == "FP16":
         rehearsed(repository)
+
+
+def test_calibration_with_noise_is_refused_by_the_gate(tmp_path):
+    """Scales fit the noise, and the noise comes out right; the golden digits do not."""
+    file = example("digits", tmp_path, precision={"try": ["int8"], "calibration": "noise.npz", "rescue": False})
+    noise = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32) * 1e-3
+    np.savez(file.parent / "noise.npz", pixels=noise)
+    with pytest.raises(CheckFailed, match="no wanted precision is accurate enough") as caught:
+        builder.build(file, tmp_path / "repository", Quiet(), warn=pytest.fail)
+    assert "at golden: 12 samples" in caught.value.problems[0].why
+    assert not (tmp_path / "repository").exists()

@@ -83,7 +83,7 @@ def test_calibration_with_noise_ruins_int8_and_the_gate_says_so(tmp_path):
         )
     gate = precision.make_gate("cosine", 0.99, None, ["y"])
     batches, _ = precision.calibration.read(real["samples"])
-    comparison = precision.Comparison.start(real["graph"] / "model.onnx", batches, gate, {}, None)
+    comparison = precision.Comparison.start(real["graph"] / "model.onnx", batches, gate, {})
     assert not comparison.quick(tmp_path / "q.onnx").passed
 
 
