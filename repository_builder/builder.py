@@ -25,11 +25,12 @@ from repository_builder.errors import (
 )
 from repository_builder.machine import Machine, this_machine
 from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, furnish, make_graph
-from repository_builder.repository import lock, manifest, tree
+from repository_builder.repository import lock, manifest, releases, tree
 from repository_builder.repository.manifest import Manifest, PipelineEntry
 from repository_builder.resources import cache_folder
 from repository_builder.spec.load import load, place
 from repository_builder.spec.model import ModelSpec
+from repository_builder.targets import tensorrt_plan
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,21 @@ def build(
         with _placing(spec_file):
             artifacts = run(graph.stages, cache, reporter)
         return _write(graph, artifacts, output, warn)
+
+
+def in_container(tag: str) -> Machine:
+    """This machine with the TensorRT of a monthly container, inside which engines are then built."""
+    release = releases.by_tag(tag)
+    if release is None or release.tensorrt is None:
+        known = ", ".join(r.release for r in releases.releases() if r.tensorrt)
+        raise SpecError(
+            f"it is not known which TensorRT the container `{tag}` holds",
+            where="--in-container",
+            fix=f"name one of {known}",
+        )
+    machine = this_machine()
+    packages = {**machine.packages, "tensorrt": release.tensorrt, tensorrt_plan.IN_CONTAINER: release.build_image}
+    return replace(machine, packages=packages)
 
 
 @contextmanager

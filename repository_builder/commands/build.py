@@ -6,6 +6,7 @@ file a spec is inferred, and written beside the repository for you to refine.
 examples:
   triton-repo build examples/digits/deploy.yaml
   triton-repo build model.onnx --output my_repository
+  triton-repo build deploy.yaml --in-container 26.07   # the builder of the container that will serve
   triton-repo build deploy.yaml --json
 """
 
@@ -31,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=DEFAULT_OUTPUT, help="the repository's folder (default: %(default)s)"
     )
+    parser.add_argument(
+        "--in-container",
+        metavar="RELEASE",
+        help="build engines for tensorrt_plan inside this monthly container, e.g. 26.07 (needs Docker and a GPU)",
+    )
     parser.add_argument("--json", action="store_true", help="print a report as JSON")
 
 
@@ -40,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
 
     spec_file = spec_for(options.spec, options.output)
     reporter = Reporter(quiet=options.json)
-    built = builder.build(spec_file, options.output, reporter, warn=console.note)
+    machine = builder.in_container(options.in_container) if options.in_container else None
+    built = builder.build(spec_file, options.output, reporter, warn=console.note, machine=machine)
     if options.json:
         console.print_json(built.as_json())
     else:

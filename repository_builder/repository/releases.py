@@ -31,6 +31,11 @@ class Release:
     min_compute_capability: str | None
 
     @property
+    def build_image(self) -> str:
+        """The image of the same month that has TensorRT's Python builder, which the serving image lacks."""
+        return f"nvcr.io/nvidia/tensorrt:{self.release}-py3"
+
+    @property
     def driver_needed(self) -> Numbers:
         """The oldest major version of the driver that runs this CUDA: minor-version compatibility, R580 or R525."""
         return (580,) if self.cuda and numbers(self.cuda)[0] >= 13 else (525,)

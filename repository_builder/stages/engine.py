@@ -10,25 +10,23 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from repository_builder.build.stage import Stage, StageContext
 from repository_builder.console import Progress
 from repository_builder.errors import GraphError, Problem, RepositoryBuilderError, StageFailed, TargetUnavailable
+from repository_builder.repository.releases import same
 from repository_builder.resources import cache_folder
-from repository_builder.stages import engine_package, plugin, profiles
+from repository_builder.stages import engine_package, engine_process, plugin, profiles
 from repository_builder.stages.engine_facts import FACTS, PLAN, EngineFacts, audit
+from repository_builder.stages.engine_process import WORKER, Place
 from repository_builder.stages.graph import GraphFacts
 
 SHAPES = ("repository_builder.shapes.coverage", "repository_builder.shapes.profile")
-WORKER = Path(__file__).with_name("engine_worker.py")
-GRACE_SECONDS = 10.0
-"""How long a cancelled builder may take to notice; NVIDIA's builder asks its progress monitor between steps."""
 
 
 def stage(
@@ -45,7 +43,7 @@ def stage(
 
     `params` are those of `request`, and of `profiles.describe`. Without `precision`, what `precision.json` says counts.
     """
-    own = ("engine_worker", "engine_facts", "profiles")
+    own = ("engine_worker", "engine_facts", "engine_process", "profiles")
     return Stage(
         name=f"{model}/engine",
         run=run,
@@ -67,10 +65,11 @@ def run(context: StageContext) -> None:
         onnx_file, compiled = plugin.prepare(onnx_file, context.inputs["plugins"], context.out)
         plugins += compiled
     params = {**context.params, "profiles": [profile.as_json() for profile in wanted_profiles]}
-    python = engine_package.interpreter(str(params["package"]), params.get("version"), context.progress)
-    log = build(request(onnx_file, context.out, params, plugins), context.progress, python=python)
+    wanted = request(onnx_file, context.out, params, plugins)
+    log = build(wanted, context.progress, _place(params, context.progress))
     shutil.move(log, context.out / "engine.log")
     engine = EngineFacts.read(context.out / FACTS)
+    _require_version(params, engine)
     precision = _precision(context)
     audit(engine, precision, where=str(onnx_file))
     told = {"precision": precision, "profiles_origin": origin}
@@ -103,56 +102,35 @@ def request(onnx_file: Path, out: Path, params: Mapping[str, Any], plugins: list
     }
 
 
-def build(wanted: Mapping[str, Any], progress: Progress, *, python: str = sys.executable) -> Path:
+def build(wanted: Mapping[str, Any], progress: Progress, place: Place | None = None) -> Path:
     """Run the worker on one request; the path of its log. Ctrl-C cancels the build and ends the child."""
     logs = cache_folder() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix="engine-", suffix=".log", dir=logs)
+    os.close(handle)
     log = Path(name)
-    read_fd, write_fd = os.pipe()
-    with (
-        tempfile.TemporaryDirectory(prefix="triton-repo-engine-") as scratch,
-        os.fdopen(handle, "wb") as output,
-        os.fdopen(read_fd) as reports,
-    ):
-        path = Path(scratch, "request.json")
-        path.write_text(json.dumps(wanted), encoding="utf-8")
-        child = subprocess.Popen(
-            [python, "-I", str(WORKER), str(path), str(write_fd)],
-            stdin=subprocess.PIPE, stdout=output, stderr=output, pass_fds=(write_fd,), start_new_session=True,
-        )  # fmt: skip
-        os.close(write_fd)
-        last = _follow(child, reports, progress)
+    last, code = engine_process.run(wanted, place or Place(sys.executable), log, progress)
     if last.get("done"):
         return log
-    raise _explain(last, child.returncode, log, wanted)
+    raise _explain(last, code, log, wanted)
 
 
-def _follow(child: subprocess.Popen[bytes], reports: IO[str], progress: Progress) -> dict[str, Any]:
-    """Pass progress on until the child ends; its last message. Whatever happens here, the child does not outlive it."""
-    last: dict[str, Any] = {}
-    try:
-        for line in reports:
-            last = json.loads(line)
-            if "progress" in last:
-                progress(f"engine: {last['progress']}", last.get("fraction"))
-        child.wait()
-    finally:
-        if child.poll() is None:
-            _cancel(child)
-        if child.stdin:
-            child.stdin.close()
-    return last
+def _place(params: Mapping[str, Any], progress: Progress) -> Place:
+    """The container that the parameters name, else an interpreter with the version that they name."""
+    if image := params.get("container"):
+        return Place("", str(image))
+    return Place(engine_package.interpreter(str(params["package"]), params.get("version"), progress))
 
 
-def _cancel(child: subprocess.Popen[bytes]) -> None:
-    try:
-        if child.stdin:
-            child.stdin.close()  # the leash: the builder stops at its next step
-        child.wait(GRACE_SECONDS)
-    except (subprocess.TimeoutExpired, BrokenPipeError):
-        child.kill()
-        child.wait()
+def _require_version(params: Mapping[str, Any], engine: EngineFacts) -> None:
+    """The table of releases says what a container holds; the container itself has the last word."""
+    if params.get("container") and not same(str(params["version"]), engine.version):
+        raise StageFailed(
+            f"{params['container']} holds {engine.package} {engine.version}, not {params['version']}",
+            where="--in-container",
+            why="the table of releases is wrong about it, so the container that will serve may not fit either",
+            fix="report it, and build with the version that it really holds",
+        )
 
 
 def _timing_cache(params: Mapping[str, Any]) -> str | None:
@@ -225,4 +203,4 @@ def _tail(log: Path, lines: int = 6) -> str:
     return "\n".join(line[:300] for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-__all__ = ["FACTS", "PLAN", "build", "request", "run"]
+__all__ = ["FACTS", "PLAN", "WORKER", "build", "request", "run"]

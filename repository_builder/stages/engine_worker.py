@@ -59,7 +59,10 @@ class Capabilities:
 
 def main(request_path: str, report_fd: str) -> int:
     """Build what the request asks for; 0 when `model.plan` and `engine.json` are written."""
-    report = os.fdopen(int(report_fd), "w", buffering=1)
+    if report_fd == "-":  # inside a container: reports on standard output, everything else on standard error
+        report, sys.stdout = sys.stdout, sys.stderr
+    else:
+        report = os.fdopen(int(report_fd), "w", buffering=1)
     try:
         _build(json.loads(Path(request_path).read_text(encoding="utf-8")), report)
     except Failure as failure:
@@ -105,6 +108,7 @@ def _leash(cancelled: threading.Event) -> None:
 
 def _say(report: Any, **message: Any) -> None:
     report.write(json.dumps(message) + "\n")
+    report.flush()
 
 
 def _package(name: str) -> Any:

@@ -17,6 +17,8 @@ from repository_builder.targets.protocol import Core
 
 NAME = "tensorrt_plan"
 READS = engine_stages.READS
+IN_CONTAINER = "tensorrt-container"
+"""Stands among a machine's packages for the image in which the builder runs (`build --in-container`)."""
 OLDEST = (10, 12)
 """Older releases are not fully strongly typed, so precision would not be in the graph alone."""
 
@@ -53,6 +55,7 @@ def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Mac
     params = {
         "gpu": f"{gpu.name} {gpu.compute_capability}",
         "version": machine.packages["tensorrt"],
+        "container": machine.packages.get(IN_CONTAINER),
         "hardware_compatibility": options.hardware_compatibility,
     }
     return engine_stages.stages(name, spec, graph, machine, package="tensorrt", params=params)

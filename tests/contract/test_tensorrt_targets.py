@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 from repository_builder import builder
@@ -19,6 +20,7 @@ from repository_builder.targets import TARGETS, choose
 from tests import graphs
 from tests.conftest import ROOT
 from tests.unit.stages.engine_graphs import mlp
+from tests.unit.stages.precision_graphs import network, samples
 
 BARE = Machine((), {}, "3.11.0", "Linux x86_64")
 GPU = Gpu("NVIDIA L4", "8.9", 24000, "580.95.05")
@@ -158,6 +160,23 @@ def test_a_baked_batch_is_found_before_an_engine_is_built(tmp_path, fresh_cache)
     assert not list(fresh_cache.rglob("model.plan"))
 
 
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
+def test_external_data_goes_all_the_way(tmp_path, fresh_cache, monkeypatch, precision):
+    """Graphs above 2 GB have their weights beside them; a small one takes the same way."""
+    monkeypatch.delenv("TRITON_REPO_CACHE")
+    model = onnx.load(network(tmp_path / "m"))
+    onnx.save(model, tmp_path / "m" / "big.onnx", save_as_external_data=True, location="big.data", size_threshold=16)
+    samples(tmp_path / "s.npz")
+    wanted = {"try": [precision], "calibration": "s.npz", "threshold": 0.9}
+    spec = {"source": {"onnx": "m/big.onnx"}, "target": "tensorrt_rtx", "max_batch_size": 8, "precision": wanted}
+    (tmp_path / "deploy.yaml").write_text(json.dumps({"models": {"net": {**spec, "golden": {"inputs": "s.npz"}}}}))
+    builder.build(tmp_path / "deploy.yaml", tmp_path / "repository", Quiet(), warn=pytest.fail)
+    version = tmp_path / "repository" / "net" / "1"
+    assert {path.name for path in version.iterdir()} == {"big.data", "model.onnx", "model.plan", "profiles.json"}
+    facts = json.loads((version.parent / "engine.json").read_text())
+    assert sum(facts["network"]["weights"].values()) >= 4 * 32 * 32
+
+
 def test_failed_build_leaves_the_old_repository_as_it_is(tmp_path, fresh_cache):
     file = spec_file(tmp_path / "spec", "tensorrt_rtx")
     builder.build(file, tmp_path / "repository", Quiet(), warn=print)
@@ -168,3 +187,17 @@ def test_failed_build_leaves_the_old_repository_as_it_is(tmp_path, fresh_cache):
     with pytest.raises(SpecError, match=r"no optimization profile fits x \[1, 4\]"):
         builder.build(file, tmp_path / "repository", Quiet(), warn=print)
     assert read(tmp_path / "repository") == before
+
+
+@pytest.mark.parametrize("tag", ["26.10", "31.01"])
+def test_container_whose_tensorrt_nobody_knows_is_refused_before_anything_runs(tag):
+    with pytest.raises(SpecError, match="it is not known which TensorRT"):
+        builder.in_container(tag)
+
+
+def test_container_of_a_month_stands_for_its_tensorrt():
+    machine = builder.in_container("26.07")
+    assert machine.packages["tensorrt"] == "11.1.0.106"
+    assert machine.packages["tensorrt-container"] == "nvcr.io/nvidia/tensorrt:26.07-py3"
+    reasons = TARGETS["tensorrt_plan"].missing(machine)
+    assert reasons == [] if machine.gpus else ["there is no NVIDIA GPU (`nvidia-smi` shows none)"]

@@ -13,9 +13,10 @@ import pytest
 
 from repository_builder.build.stage import StageContext
 from repository_builder.console import silent
-from repository_builder.errors import CheckFailed, GraphError, SpecError, StageFailed, TargetUnavailable
+from repository_builder.errors import CheckFailed, GraphError, SpecError, StageFailed, TargetUnavailable, ToolMissing
 from repository_builder.stages import engine
 from repository_builder.stages.engine_facts import EngineFacts, audit
+from repository_builder.stages.engine_process import Place, container_command
 from tests.unit.stages.engine_graphs import UNKNOWN, mlp, profile, write
 
 TWO = [profile("small", 1, 4, 8), profile("large", 9, 32, 64)]
@@ -188,3 +189,73 @@ def test_pulled_leash_cancels_the_build(tmp_path):
 def test_audit_of_a_network_without_heavy_layers_has_nothing_to_say():
     facts = EngineFacts("tensorrt_rtx", "1", None, frozenset(), (), "builder", (), (), (), {})  # type: ignore[arg-type]
     audit(facts, "fp16")
+
+
+@pytest.fixture
+def stand_in_docker(tmp_path, monkeypatch):
+    """A `docker` that checks the mounts and runs the command right here: only the container itself is missing."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "words = sys.argv[1:]\n"
+        "mounts = [words[i + 1].split(':')[0] for i, word in enumerate(words) if word == '--volume']\n"
+        "assert all(Path(mount).is_dir() for mount in mounts), mounts\n"
+        "command = words[words.index('image:1') + 1 :]\n"
+        "named = [word for word in command if word.startswith('/')]\n"
+        "assert all(any(word.startswith(mount) for mount in mounts) for word in named), (named, mounts)\n"
+        f"os.execv({sys.executable!r}, [{sys.executable!r}, *command[1:]])\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program
+
+
+def test_engine_is_built_through_a_container_with_its_log_and_progress(tmp_path, stand_in_docker):
+    mlp(tmp_path / "graph")
+    heard = []
+    wanted = context(tmp_path, lambda message, fraction=None: heard.append(message))
+    request = engine.request(tmp_path / "graph" / "model.onnx", wanted.out, wanted.params, [])
+    log = engine.build(request, wanted.progress, Place("", "image:1"))
+    assert (wanted.out / "model.plan").is_file()
+    assert "[VERBOSE]" in log.read_text()
+    assert any("reading the ONNX graph" in message for message in heard)
+
+
+def test_failure_inside_a_container_is_explained_as_here(tmp_path, stand_in_docker):
+    write(UNKNOWN, tmp_path / "graph" / "model.onnx")
+    wanted = context(tmp_path, profiles=[profile("p", 1, 2, 4)])
+    request = engine.request(tmp_path / "graph" / "model.onnx", wanted.out, wanted.params, [])
+    with pytest.raises(GraphError, match="Det"):
+        engine.build(request, silent, Place("", "image:1"))
+
+
+def test_container_that_holds_another_version_than_the_table_says_is_refused(tmp_path, stand_in_docker):
+    mlp(tmp_path / "graph")
+    with pytest.raises(StageFailed, match=r"image:1 holds tensorrt_rtx \S+, not 1\.0"):
+        engine.run(context(tmp_path, container="image:1", version="1.0"))
+
+
+def test_container_without_docker_says_what_to_install(tmp_path, monkeypatch):
+    mlp(tmp_path / "graph")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="cannot build inside a container"):
+        engine.run(context(tmp_path, container="image:1", version="1.7"))
+
+
+def test_container_sees_only_what_it_needs_and_writes_only_the_result(tmp_path):
+    wanted = {
+        "onnx": "/graphs/a/model.onnx",
+        "out": str(tmp_path / "out"),
+        "plugins": ["/p/x.so"],
+        "timing_cache": None,
+    }
+    command = container_command(wanted, "image:1", tmp_path / "request.json")
+    mounts = [command[i + 1] for i, word in enumerate(command) if word == "--volume"]
+    assert "/graphs/a:/graphs/a:ro" in mounts
+    assert "/p:/p:ro" in mounts
+    assert [mount for mount in mounts if not mount.endswith(":ro")] == [f"{tmp_path / 'out'}:{tmp_path / 'out'}"]
+    assert command[command.index("--network") + 1] == "none"
+    assert command[command.index("--user") + 1] == f"{os.getuid()}:{os.getgid()}"
