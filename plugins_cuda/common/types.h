@@ -18,7 +18,7 @@
 // Templates that run on either side call what they are given: a launch on the host, a loop in a kernel. nvcc would warn
 // of the side that is never taken.
 #ifdef __CUDACC__
-#pragma nv_diag_suppress 20011, 20014
+#pragma nv_diag_suppress 20011, 20013, 20014, 20015
 #endif
 
 #ifdef __CUDA_ARCH__
