@@ -12,7 +12,7 @@ from repository_builder.machine import Machine
 from repository_builder.spec.model import ModelSpec
 from repository_builder.spec.precision import Precision
 from repository_builder.spec.processor import Processor
-from repository_builder.stages import calibration, engine, precision, processors, profiles, repair
+from repository_builder.stages import calibration, engine, parity, precision, processors, profiles, repair
 
 READS = {"opset": 24, "ir": 13, "by": "the ONNX parser of TensorRT 11.1"}
 """Documented: opset 9 to 24. The precision tools read IR version 13 (tried)."""
@@ -31,8 +31,9 @@ def max_batch_size(spec: ModelSpec) -> int:
 def stages(
     name: str, spec: ModelSpec, graph: Stage, machine: Machine, *, package: str, params: Mapping[str, Any]
 ) -> dict[str, Stage]:
-    """Role → stage: `repair`, `samples` and `precision` where a precision below FP32 is wanted, and `engine`."""
+    """Role → stage: `repair`; `samples` and `precision` where less than FP32 is wanted; `engine`; `parity` where a GPU is."""
     described, sources = _described(spec)
+    original = graph
     graph = repaired = _repaired(name, graph, machine, package)
     made = _precision(name, spec, graph, machine) if spec.precision.lowers else {}
     lowered = {"precision": made["precision"]} if made else {}
@@ -54,7 +55,19 @@ def stages(
         sources={**sources, **plugins},
         tools=machine.versions(package.replace("_", "-")),
     )
+    if gpu := _able(machine, package, params):
+        recorded = made.get("held") or made.get("samples")
+        made["parity"] = parity.stage(name, graph=original, engine=made["engine"], samples_stage=recorded, gpu=gpu)
     return {"repair": repaired, **made}
+
+
+def _able(machine: Machine, package: str, params: Mapping[str, Any]) -> str:
+    """The GPU here that can run the engine, by name; empty: none, or the engine's package is only in a container."""
+    if params.get("container") or package.replace("_", "-") not in machine.packages:
+        return ""
+    wanted = params.get("compute_capabilities")
+    fitting = [gpu for gpu in machine.gpus if not wanted or gpu.compute_capability in wanted]
+    return f"{fitting[0].name} {fitting[0].compute_capability}" if fitting else ""
 
 
 def _repaired(name: str, graph: Stage, machine: Machine, package: str) -> Stage:
