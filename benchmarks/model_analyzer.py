@@ -1,0 +1,123 @@
+"""NVIDIA Model Analyzer for `benchmarks/sweep.py`: in an environment of its own, against the same embedded server."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERSION = "1.58.0"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Model Analyzer names best."""
+
+    instances: int
+    max_batch: int
+    concurrency: int
+    throughput: float
+    """Its own number."""
+    p99_ms: float
+    measurements: int
+    seconds: float
+    ended: bool
+    """False: it was stopped after the time limit."""
+
+
+def install(folder: Path) -> Path:
+    """The program; made on first use."""
+    program = folder / "model_analyzer" / "bin" / "model-analyzer"
+    if not program.is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "model_analyzer")], check=True)
+        pip = [str(program.with_name("pip")), "install", "-q", f"triton-model-analyzer=={VERSION}"]
+        subprocess.run(pip, check=True)
+    return program
+
+
+def profile(
+    program: Path, repository: Path, model: str, axes: dict[str, tuple[int, ...]], *, mode: str, budget_ms: float,
+    input_data: Path, work: Path, limit_s: float,
+) -> Answer | None:  # fmt: skip
+    """Let it search. `quick` runs against a server that stays up, with every instance on the CPU: its best showing."""
+    from repository_builder.serving.perf_analyzer import PerfAnalyzer
+    from repository_builder.serving.server import serve
+
+    work.mkdir(parents=True)
+    analyzer = PerfAnalyzer.find()
+    load = _script(work / "perf_analyzer", {"LD_LIBRARY_PATH": analyzer.library_path}, [str(analyzer.program)])
+    document: dict[str, Any] = {
+        "model_repository": str(repository),
+        "output_model_repository_path": str(work / "output"),
+        "override_output_model_repository": True,
+        "checkpoint_directory": str(work / "checkpoints"),
+        "export_path": str(work),
+        "perf_analyzer_path": str(load),
+        "run_config_search_mode": mode,
+        "run_config_search_max_concurrency": max(axes["concurrency"]),
+        "constraints": {"perf_latency_p99": {"max": round(budget_ms)}},
+        "profile_models": {model: {"cpu_only": True, "perf_analyzer_flags": {"input-data": str(input_data)}}},
+        "skip_summary_reports": True,
+        "skip_detailed_reports": True,
+    }
+    if mode == "brute":
+        document["run_config_search_max_instance_count"] = max(axes["instances"])
+        document["run_config_search_max_model_batch_size"] = max(axes["max_batch"])
+    began = time.monotonic()
+    with serve(repository, control="explicit", graceful=False) as server:
+        document |= {
+            "triton_launch_mode": "remote",
+            "triton_http_endpoint": server.http,
+            "triton_grpc_endpoint": server.grpc,
+            "triton_metrics_url": f"http://{server.metrics}/metrics",
+            "client_protocol": "grpc",
+        }
+        ended = _run(program, document, work, limit_s)
+    return _best(work, time.monotonic() - began, ended=ended)
+
+
+def _run(program: Path, document: dict[str, Any], work: Path, limit_s: float) -> bool:
+    import yaml
+
+    config = work / "profile.yaml"
+    config.write_text(yaml.safe_dump(document))
+    with (work / "log.txt").open("w") as log:
+        command = [str(program), "profile", "-f", str(config)]
+        process = subprocess.Popen(command, cwd=work, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait(60)
+            return False
+    return True
+
+
+def _best(work: Path, seconds: float, *, ended: bool) -> Answer | None:
+    """The best row of its result table that keeps the budget; None where it wrote no table."""
+    table = next(work.rglob("metrics-model-inference.csv"), None)
+    if table is None:
+        return None
+    with table.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    kept = [row for row in rows if row["Satisfies Constraints"] == "Yes"]
+    if not kept:
+        return None
+    best = max(kept, key=lambda row: float(row["Throughput (infer/sec)"]))
+    instances = int(best["Instance Group"].split(":")[0])
+    throughput, p99 = float(best["Throughput (infer/sec)"]), float(best["p99 Latency (ms)"])
+    batch, clients = int(best["Max Batch Size"]), int(best["Concurrency"])
+    return Answer(instances, batch, clients, throughput, p99, len(rows), seconds, ended)
+
+
+def _script(path: Path, environment: dict[str, str], command: list[str]) -> Path:
+    """A program that starts another one with its libraries: Model Analyzer has no option for them."""
+    assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items() if value)
+    path.write_text(f'#!/bin/sh\nexec env {assignments} {shlex.join(command)} "$@"\n')
+    path.chmod(0o755)
+    return path
