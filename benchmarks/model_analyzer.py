@@ -36,7 +36,7 @@ def install(folder: Path) -> Path:
     if not program.is_file():
         subprocess.run([sys.executable, "-m", "venv", str(folder / "model_analyzer")], check=True)
         pip = [str(program.with_name("pip")), "install", "-q", f"triton-model-analyzer=={VERSION}"]
-        subprocess.run(pip, check=True)
+        subprocess.run(pip, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return program
 
 

@@ -69,6 +69,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--window", metavar="TIME", type=seconds, default=1.0, help="length of one measurement (default: 1s)")
     add("--pairs", metavar="N", type=int, default=4, help="pairs that prove the winner (default: %(default)s)")
+    add(
+        "--foreign-load",
+        metavar="CORES",
+        type=positive,
+        help="cores that other processes may use before a window counts as disturbed (default: a fifth of all, at least 0.4)",
+    )
     add("--input-data", metavar="FILE", type=Path, help="recorded requests in perf_analyzer's JSON format")
     add("--golden", metavar="REPOSITORY", type=Path, help="repository with the golden inputs for a running server")
     add(
@@ -158,7 +164,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
             limit_s=options.budget,
             explore_s=options.window,
             race_s=options.window,
-            disturbed_cores=max(0.4, 0.2 * cores),
+            disturbed_cores=options.foreign_load or max(0.4, 0.2 * cores),
         ),
         cores=cores,
         concurrency=options.concurrency,

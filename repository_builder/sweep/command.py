@@ -124,6 +124,9 @@ class Done:
                 yield f"note: this machine's speed changed by {verdict['drift']:+.0%} meanwhile (a laptop that throttles?)"
         elif self.result is not None and self.document["winner"]:
             yield "no difference found: the present configuration is the best that was found"
+        heaviest = max((p["loader_cores"] for part in self.document["parts"] for p in part["points"]), default=0.0)
+        if heaviest > 0.25 * self.request.plan.cores:
+            yield f"note: perf_analyzer itself used up to {heaviest:.1f} cores; from another machine the server would give more"
         yield f"{seconds['total']:.0f} s: {seconds['measuring']:.0f} s measuring, {seconds['loading']:.0f} s loading"
 
 

@@ -18,6 +18,7 @@ from repository_builder.sweep.sample import BatchCount, Candidate, Load, ModelTi
 from repository_builder.sweep.store import Session
 from repository_builder.sweep.subject import Subject
 
+_DEATH_S = 5.0
 Inputs = Mapping[str, Any]
 
 
@@ -69,7 +70,7 @@ class Bench:
         try:
             self.client.load(member, config=override(config))
         except ServerError as error:
-            if not self.alive():
+            if self._died():
                 raise self.failure() from error
             self.loaded.pop(member, None)
             return error.problems[0].why
@@ -94,7 +95,7 @@ class Bench:
         try:
             sample = self.sample(candidate, seconds)
         except ServerError as error:
-            if not self.alive():
+            if self._died():
                 raise self.failure() from error
             return Refused(error.problems[0].why)
         self.session.keep(member, candidate, seconds, role, sample)
@@ -127,6 +128,13 @@ class Bench:
     def of(self, member: str) -> MemberMeasure:
         """`Measure` for the search over one member."""
         return MemberMeasure(self, member)
+
+    def _died(self) -> bool:
+        """Whether the server is gone; it may take a moment until its end is known."""
+        deadline = time.monotonic() + _DEATH_S
+        while self.alive() and not self.client.ready() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not self.alive()
 
     def _counters(self) -> dict[str, _Counters]:
         return {member.name: _Counters.of(self.client.statistics(member.name)) for member in self.subject.members}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -191,3 +192,47 @@ def test_a_running_server_is_only_measured(work: Path, cli: Cli) -> None:
         assert controlled.returncode == 9, "a server without explicit control refuses"
         with Client(server.grpc) as client:
             assert client.config("digits_core").max_batch_size == 64
+
+
+def test_a_server_under_control_gets_its_own_configuration_back(work: Path, cli: Cli) -> None:
+    from repository_builder.serving.client import Client
+    from repository_builder.serving.server import serve
+
+    with serve(work / "repo", control="explicit", graceful=False) as server, Client(server.grpc) as client:
+        client.load("digits")
+        grid = ("--grid", "instances=2", "max_batch=2", "concurrency=4", "--window", "300ms", "--json")
+        answer = cli("sweep", server.grpc, "digits", "--control", "--golden", work / "repo", *grid)
+        assert answer.returncode == 0, answer.stderr
+        (part,) = json.loads(answer.stdout)["parts"]
+        assert [point["text"] for point in part["points"]] == ["2× b2, c=4"]
+        assert (client.config("digits").max_batch_size, client.config("digits_core").max_batch_size) == (64, 64)
+        assert client.config("digits_core").instance_group[0].count == 1
+
+
+def test_a_server_that_dies_in_the_middle_is_explained_and_nothing_is_lost(work: Path, cli: Cli) -> None:
+    arguments = ["sweep", str(work / "repo"), "--budget", "60s", "--window", "300ms"]
+    command = [sys.executable, "-m", "repository_builder", *arguments]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while _windows(work) < 2:
+        assert running.poll() is None, running.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (server,) = _servers_of(work / "repo")
+    os.kill(server, signal.SIGKILL)
+    _, said = running.communicate(timeout=90)
+    assert running.returncode == 9, said
+    assert "killed by signal 9" in said
+    assert _windows(work) >= 2
+
+
+def _servers_of(repository: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"/tritonserver") and f"--model-repository={repository}".encode() in words:
+            found.append(int(entry.name))
+    return found
