@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 SINGLE_FILE_BYTES = 2**31 - 2**26
-"""Larger graphs are written with external data: a protobuf message ends at 2 GiB."""
+"""Larger graphs are judged but not repaired: a protobuf message ends at 2 GiB."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,15 @@ def _pooled(jobs: Mapping[Path, Path], order: Order, processes: int) -> Iterator
 
 def repair_file(source: Path, target: Path, order: Order) -> Record:
     """Repair one file. A graph that cannot be read is a record too, not an exception."""
-    from repository_builder.onnx_graph import read
+    from repository_builder.onnx_graph import external, read
     from repository_builder.onnx_graph.repair import repair
 
     start = time.monotonic()
     try:
-        model = read.load(source, weights=True, sort=True)
+        model = read.load(source, sort=True)
+        if model.ByteSize() + external.size(model) > SINGLE_FILE_BYTES:
+            return _judged_only(source, model, order, start)
+        external.load_into(model, source.parent)
         result = repair(model, _judge(order.wanted), leave=order.leave, optimize=order.optimize)
     except GraphError as error:
         return _failed(source, "; ".join(f"{p.what}: {p.why}" for p in error.problems), time.monotonic() - start)
@@ -121,24 +124,27 @@ def _judge(wanted: str | None) -> Judge:
     return opened.enter_context(judge_for(wanted))
 
 
+def _judged_only(source: Path, model: onnx.ModelProto, order: Order, start: float) -> Record:
+    """A graph that no message can hold: the parser judges the file, and nothing is written."""
+    verdict = _judge(order.wanted).judge(model, source)
+    refused = "; ".join(f"{c.operator or 'graph'}: {c.why}" for c in verdict.complaints[:3])
+    reason = f"{refused} (with its weights the graph exceeds 2 GiB: repair it at export)" if refused else ""
+    seconds = round(time.monotonic() - start, 3)
+    accepted = verdict.accepted
+    return Record(str(source), "", accepted, accepted, {}, [], 0.0, 0, reason, verdict.source, seconds)
+
+
 def _failed(source: Path, reason: str, seconds: float) -> Record:
     return Record(str(source), "", False, False, {}, [], 0.0, 0, reason, "", round(seconds, 3))
 
 
 def save(model: onnx.ModelProto, target: Path) -> None:
-    """Write the graph, complete or not at all; weights go into `<name>.data` where one file cannot hold them."""
-    import onnx
-
+    """Write the graph, complete or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".repair-") as scratch:
         part = Path(scratch, target.name)
         try:
-            if weights < SINGLE_FILE_BYTES:
-                part.write_bytes(model.SerializeToString())
-            else:
-                onnx.save(model, part, save_as_external_data=True, location=f"{target.name}.data")
-                Path(scratch, f"{target.name}.data").replace(target.with_name(f"{target.name}.data"))
+            part.write_bytes(model.SerializeToString(deterministic=True))
             part.replace(target)
         except OSError as error:
             raise RepositoryBuilderError(

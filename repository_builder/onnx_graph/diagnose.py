@@ -109,6 +109,7 @@ def diagnose(path: Path, judge: Judge, *, execute: bool = True, own: Mapping[str
     verdict = judge.judge(model, path)
     facts = Facts(model)
     found = [*_refused(model, verdict, facts, own or {}), *_leftovers(model), *_types(model, verdict)]
+    found += _known_defects(model, own or {})
     operators = _count(model)
     summary = _summary(path, model, operators)
     del model  # running the graph needs its weights once more
@@ -204,6 +205,28 @@ def _types(model: onnx.ModelProto, verdict: Verdict) -> Iterator[Finding]:
                 Fix("repair", "lower it to FLOAT", "triton-repo repair MODEL -o FIXED --allow double-as-float"),
             ),
         )
+
+
+def _known_defects(model: onnx.ModelProto, own: Mapping[str, str]) -> Iterator[Finding]:
+    """Operators that were taken and then computed wrongly in some release: to be verified on the GPU that serves."""
+    for operator, entry in tables.read("known_defects").items():
+        nodes = [node for node in walk.nodes(model) if node.op_type == operator and _concerned(node, entry)]
+        if nodes:
+            plugin = [Fix("our-plugin", f"our plugin: {own[operator]}")] if operator in own else []
+            yield Finding(
+                "warning",
+                f"`{operator}` has been computed wrongly by {entry['versions']}",
+                entry["why"],
+                operator,
+                nodes=tuple(walk.label(node) for node in nodes[:10]),
+                place=_place(nodes[0]),
+                source=_source(nodes[0]),
+                fixes=(*plugin, Fix("advice", entry["fix"])),
+            )
+
+
+def _concerned(node: onnx.NodeProto, entry: Mapping[str, str]) -> bool:
+    return "only_with" not in entry or any(attribute.name == entry["only_with"] for attribute in node.attribute)
 
 
 def _probed(path: Path, found: list[Finding]) -> Probe | None:

@@ -15,6 +15,9 @@ from repository_builder.onnx_graph.verdict import Judge, Verdict
 if TYPE_CHECKING:
     import onnx
 
+HISTORY_BYTES = 2**26
+"""Size up to which the graph after each step is kept, to find the step that changed results."""
+
 ROUNDS = 24
 """Upper bound of judging again after a change; each round rewrites all nodes that were rejected."""
 
@@ -71,8 +74,8 @@ class _Attempt:
     model: onnx.ModelProto
     first: Verdict
     verdict: Verdict
-    history: list[tuple[str, onnx.ModelProto]] = field(default_factory=list)
-    """Name of the repair and the graph after it, step by step."""
+    history: list[tuple[str, onnx.ModelProto | None]] = field(default_factory=list)
+    """Name of the repair and the graph after it, step by step; large graphs are not kept."""
     applied: list[Applied] = field(default_factory=list)
 
 
@@ -195,9 +198,8 @@ def _nodes_rewritten(
         )
     if not applied:
         return False
-    attempt.model = model
     attempt.applied += applied
-    attempt.history.append((applied[0].repair, model))
+    _remember(attempt, applied[0].repair, model)
     return True
 
 
@@ -265,9 +267,13 @@ def _edge_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _take(attempt: _Attempt, name: str, model: onnx.ModelProto) -> None:
-    attempt.model = model
     attempt.applied.append(Applied(name, ""))
-    attempt.history.append((name, model))
+    _remember(attempt, name, model)
+
+
+def _remember(attempt: _Attempt, name: str, model: onnx.ModelProto) -> None:
+    attempt.model = model
+    attempt.history.append((name, model if model.ByteSize() < HISTORY_BYTES else None))
 
 
 def _compare(
@@ -279,8 +285,10 @@ def _compare(
 
 
 def _culprit(model: onnx.ModelProto, attempt: _Attempt, given: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """The first step after which results differ, and how."""
+    """The first step after which results differ, and how; of a large graph the last step is suspected."""
     for name, state in attempt.history:
+        if state is None:
+            continue
         comparison = _compare(model, state, attempt, given)
         if not comparison.equal:
             return name, comparison.why

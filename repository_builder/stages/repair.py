@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repository_builder.build.stage import Stage, StageContext
+from repository_builder.errors import StageFailed
 from repository_builder.stages.graph import MODEL, GraphFacts
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def repair_modules() -> tuple[str, ...]:
 
 def run(context: StageContext) -> None:
     """Repair `inputs["graph"]`; parameters `for` and `allow`, both as on the command line."""
-    from repository_builder.onnx_graph import read
-    from repository_builder.onnx_graph.batch_repair import save
+    from repository_builder.onnx_graph import external, read
+    from repository_builder.onnx_graph.batch_repair import SINGLE_FILE_BYTES, save
     from repository_builder.onnx_graph.judges import judge_for
     from repository_builder.onnx_graph.repair import repair
 
@@ -67,7 +68,15 @@ def run(context: StageContext) -> None:
             )
             return
         context.progress(f"repairing {len(verdict.complaints)} refused node(s)")
-        model = read.load(folder / MODEL, weights=True)
+        model = read.load(folder / MODEL)
+        if model.ByteSize() + external.size(model) > SINGLE_FILE_BYTES:
+            raise StageFailed(
+                "TensorRT refuses the graph, and it is too large to be repaired here",
+                where=folder / MODEL,
+                why="; ".join(f"{c.operator}: {c.why}" for c in verdict.complaints[:3]),
+                fix="export it in the operators that TensorRT takes: `triton-repo inspect` ranks the ways",
+            )
+        external.load_into(model, folder)
         result = repair(model, judge, leave=frozenset(context.params.get("allow", ())), keep_interface=True)
     save(result.model, context.out / MODEL)
     facts = GraphFacts.read(folder)

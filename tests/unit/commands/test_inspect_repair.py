@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 
@@ -110,6 +111,33 @@ def test_the_pytorch_source_line_that_the_exporter_recorded(tmp_path, capsys):
     finding = inspect(path, capsys)[1]["findings"][0]
     assert finding["source"] == "/src/head.py:34"
     assert "head" in finding["place"]
+
+
+def test_an_operator_that_was_computed_wrongly_is_a_warning(tmp_path, capsys):
+    signature = "(float[n, 1, 4, 4] x, float[n, 2, 2, 2] where) => (float[n, 1, 2, 2] y)"
+    status, report = inspect(write(tmp_path, "y = GridSample (x, where)", signature), capsys)
+    assert status == 0
+    (finding,) = report["findings"]
+    assert finding["severity"] == "warning"
+    assert "#4813" in finding["why"]
+    assert finding["fixes"][0]["kind"] == "our-plugin"
+
+
+def test_three_gigabytes_are_judged_but_not_repaired(tmp_path, capsys):
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 22]> g (float[n, 3, 3] x) => (float[n] y) { y = Det (x) }'
+    )
+    weight = onnx.TensorProto(name="w", data_type=1, dims=[3, 2**28], data_location=onnx.TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="m.data")
+    model.graph.initializer.append(weight)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "m.data").touch()
+    os.truncate(tmp_path / "m.data", 3 * 2**30)  # a hole: it takes no space
+    status = main(["repair", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "out.onnx"), "--json"])
+    (record,) = json.loads(capsys.readouterr().out)["records"]
+    assert status == 5
+    assert "2 GiB" in record["reason"]
+    assert not (tmp_path / "out.onnx").exists()
 
 
 @pytest.mark.parametrize("form", ["--html", "--no-run"])
