@@ -53,10 +53,22 @@ def _array(tensor: Tensor, shape: tuple[int, ...], random: Any, kind: str) -> An
     if tensor.dtype == "BOOL":
         return (random.random(shape) < 0.5) if kind != "zeros" else np.zeros(shape, dtype)
     if tensor.dtype.startswith(("INT", "UINT")):
-        return random.integers(0, 2, shape).astype(dtype) if kind != "zeros" else np.zeros(shape, dtype)
+        return random.integers(*_integer_range(tensor.dtype, kind), shape, endpoint=True).astype(dtype)
     values = random.standard_normal(shape)
     scaled = {"random": values, "zeros": values * 0, "large": values * 10, "negative": -np.abs(values)}[kind]
     return np.asarray(scaled, dtype)
+
+
+def _integer_range(dtype: str, kind: str) -> tuple[int, int]:
+    """Lowest and highest value. INT32 and INT64 may be indices or shapes, so they stay small; others get their range."""
+    if kind in {"random", "zeros"}:
+        return 0, int(kind == "random")
+    if dtype in {"INT32", "INT64"}:
+        return (1, 1) if kind == "large" else (-3, 7)
+    bits = int(dtype.lstrip("UINT"))
+    if dtype.startswith("U"):
+        return 1, 2 ** min(bits, 63) - 1
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
 def _numpy_dtype(dtype: str) -> Any:

@@ -101,7 +101,7 @@ def _rewrite_node(node: onnx.NodeProto, facts: Facts, tag: str, nodes: list[onnx
         return False
     renamed = _renamed(node, facts)
     b = Builder(renamed, facts, f"{node.output[0]}/{tag}")
-    if (build is not None and 13 in kinds) or node.op_type in {"Cast", "CastLike", "Constant"}:
+    if build is not None and kinds & _SPECIAL_TYPES.get(node.op_type, {13}):
         if build is None or not build(b, node):
             return False
         nodes += b.nodes
@@ -195,10 +195,21 @@ def _flipped(b: Builder, value: str) -> str:
 
 
 def _ordered(b: Builder, node: onnx.NodeProto) -> bool:
-    """A comparison, Min or Max of UINT64."""
+    """A comparison of UINT64."""
     inputs = [_flipped(b, name) for name in b.node.input]
-    value = b.op(node.op_type, inputs, **attributes(node))[0]
-    b.give(_flipped(b, value) if node.op_type in {"Min", "Max"} else value)
+    b.give(b.op(node.op_type, inputs, **attributes(node))[0])
+    return True
+
+
+def _extreme(b: Builder, node: onnx.NodeProto) -> bool:
+    """Min or Max as a choice: ONNX Runtime 1.31 compares only the low half of INT64 in its own."""
+    wide = 13 in {b.facts.dtype(name) for name in node.input}
+    greater = b.Greater if node.op_type == "Max" else b.Less
+    value = b.node.input[0]
+    for other in b.node.input[1:]:
+        pair = [_flipped(b, name) for name in (value, other)] if wide else [value, other]
+        value = b.Where(greater(*pair), value, other)
+    b.give(value)
     return True
 
 
@@ -232,12 +243,18 @@ _SPECIAL: dict[str, Callable[[Builder, Any], bool]] = {
     "Greater": _ordered,
     "LessOrEqual": _ordered,
     "GreaterOrEqual": _ordered,
-    "Min": _ordered,
-    "Max": _ordered,
+    "Min": _extreme,
+    "Max": _extreme,
     "Div": _divided,
     "Mod": _divided,
 }
-"""Operators written anew: conversions for all types, order and division for UINT64."""
+"""Operators written anew."""
+
+_ALL = frozenset(WIDER)
+_SPECIAL_TYPES: dict[str, frozenset[int] | set[int]] = {
+    "Cast": _ALL, "CastLike": _ALL, "Constant": _ALL, "Min": {12, 13}, "Max": {12, 13},
+}  # fmt: skip
+"""Narrow types for which an operator is written anew, where not for UINT64 alone."""
 
 
 REPAIR = GraphRepair(
