@@ -30,11 +30,12 @@ demo: install  ## build a real example, serve it with the real Triton, ask it, s
 
 check: install-dev  ## lint and the fast tests: under two minutes
 	$(MAKE) lint
-	$(BIN)/python -m pytest -q -m "not slow and not server"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not server"
 
 test: install-dev  ## everything: lint, all tests, the real server
 	$(MAKE) lint
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not server" --durations=10
+	$(BIN)/python -m pytest -q -m server --durations=10
 
 lint: install-dev  ## ruff and mypy
 	$(BIN)/ruff check .
