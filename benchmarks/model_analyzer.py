@@ -43,8 +43,11 @@ def install(folder: Path) -> Path:
 def profile(
     program: Path, repository: Path, model: str, axes: dict[str, tuple[int, ...]], *, mode: str, budget_ms: float,
     input_data: Path, work: Path, limit_s: float,
-) -> Answer | None:  # fmt: skip
-    """Let it search. `quick` runs against a server that stays up, with every instance on the CPU: its best showing."""
+) -> tuple[Answer | None, float]:  # fmt: skip
+    """Let it search: its answer (None if it has none when it ends or is stopped), and the seconds it took.
+
+    It gets a server that stays up and every instance on the CPU, which is how it did best without a GPU.
+    """
     from repository_builder.serving.perf_analyzer import PerfAnalyzer
     from repository_builder.serving.server import serve
 
@@ -78,7 +81,8 @@ def profile(
             "client_protocol": "grpc",
         }
         ended = _run(program, document, work, limit_s)
-    return _best(work, time.monotonic() - began, ended=ended)
+    seconds = time.monotonic() - began
+    return _best(work, seconds, ended=ended), seconds
 
 
 def _run(program: Path, document: dict[str, Any], work: Path, limit_s: float) -> bool:

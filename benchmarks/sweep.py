@@ -84,7 +84,7 @@ def _model(name: str, repository: Path, work: Path, options: argparse.Namespace)
         budget = float(text)
         ours = [_ours(model, repository, work, budget, options.smoke) for _ in range(options.runs)]
         theirs = _theirs(model, repository, work, budget, options)
-        winners = {candidate for candidate, *_ in ours if candidate} | {c for c, _ in theirs.values() if c}
+        winners = {candidate for candidate, *_ in ours if candidate} | {c for c, *_ in theirs.values() if c}
         again = _again(model, repository, work, sorted(winners), options)
         found["budgets"][text] = _report(budget, ours, theirs, again, truth)
     return found
@@ -107,7 +107,7 @@ def _ours(model: sweep_models.Model, repository: Path, work: Path, budget_ms: fl
 
 def _theirs(
     model: sweep_models.Model, repository: Path, work: Path, budget_ms: float, options: argparse.Namespace
-) -> dict[str, tuple[Candidate | None, model_analyzer.Answer | None]]:
+) -> dict[str, tuple[Candidate | None, model_analyzer.Answer | None, float]]:
     modes = {"none": (), "both": ("quick", "brute")}.get(options.analyzer, (options.analyzer,))
     if model.name != model.member:
         modes = ()  # it cannot pin one member of an ensemble
@@ -120,12 +120,12 @@ def _theirs(
                 raise SystemExit("the benchmark needs golden inputs")
             write_input_data(data, requests.first, batched=True)
         folder = work / f"analyzer-{model.name}-{mode}-{budget_ms:g}"
-        answer = model_analyzer.profile(
+        answer, seconds = model_analyzer.profile(
             program, repository, model.name, model.axes, mode=mode, budget_ms=budget_ms, input_data=data, work=folder,
             limit_s=options.analyzer_limit,
         )  # fmt: skip
         setting = Setting(answer.instances, answer.max_batch, 0, (), 1) if answer else None
-        found[mode] = (Candidate(setting, Load(answer.concurrency)) if setting and answer else None, answer)
+        found[mode] = (Candidate(setting, Load(answer.concurrency)) if setting and answer else None, answer, seconds)
     return found
 
 
@@ -149,11 +149,9 @@ def _report(
     """Print the rows of one budget; everything as JSON."""
     best = max((value for value, p99 in truth.values() if p99 <= budget), default=0.0)
     rows = [("ours", seconds, windows, candidate) for candidate, seconds, windows, _ in ours]
-    rows += [
-        (f"Model Analyzer {mode}" + ("" if answer is None or answer.ended else " (stopped)"),
-         answer.seconds if answer else 0.0, answer.measurements if answer else 0, candidate)
-        for mode, (candidate, answer) in theirs.items()
-    ]  # fmt: skip
+    for mode, (candidate, answer, seconds) in theirs.items():
+        stopped = " (stopped)" if answer is None or not answer.ended else ""
+        rows.append((f"MA {mode}{stopped}", seconds, answer.measurements if answer else 0, candidate))
     good, lines = 0, []
     for tool, seconds, windows, candidate in rows:
         samples = again.get(candidate) or []
@@ -183,7 +181,7 @@ def _report(
     against = f"best of the space {best:.0f}/s" if best else "budget only: the space was not measured (--truth)"
     print(f"{budget:>7.0f} ours: {good} of {len(ours)} ok, {against}")
     print(f"{'':>7} neither measuring nor loading: {overhead:.0%} of the time")
-    answers = {mode: asdict(answer) for mode, (_, answer) in theirs.items() if answer}
+    answers = {mode: asdict(answer) for mode, (_, answer, _) in theirs.items() if answer}
     return {"rows": lines, "ok": good, "best_of_space": best, "overhead": overhead, "model_analyzer": answers}
 
 

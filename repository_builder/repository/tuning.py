@@ -68,9 +68,9 @@ def threads_of(config: Any) -> int:
 def _batch(config: Any, tuning: Tuning) -> None:
     """Delay and preferred sizes; a model of single items has no use for a batcher, except for its bounded queue."""
     many = config.max_batch_size > 1
-    if many and (tuning.max_queue_delay_us or tuning.preferred_batch_size or tuning.max_batch_size):
-        if not config.HasField("dynamic_batching"):  # a new one is bounded, as those of the build are
-            config.dynamic_batching.default_queue_policy.max_queue_size = Queue().max_queue_size
+    asked = tuning.max_queue_delay_us or tuning.preferred_batch_size or tuning.max_batch_size
+    if many and asked and not config.HasField("dynamic_batching"):  # a new one is bounded, as those of the build are
+        config.dynamic_batching.default_queue_policy.max_queue_size = Queue().max_queue_size
     if not config.HasField("dynamic_batching"):
         return
     batching = config.dynamic_batching

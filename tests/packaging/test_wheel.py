@@ -28,6 +28,7 @@ def test_the_wheel_carries_its_data(wheel: Path) -> None:
     assert {f"repository_builder/_data/python_backends/{name}" for name in models} <= names
     assert "repository_builder/_data/python_backends/backends/onnxruntime/model.py" in names
     assert "repository_builder/_data/CMakeLists.txt" in names
+    assert {f"repository_builder/sweep/assets/{name}" for name in ("report.html", "report.css", "report.js")} <= names
     assert any(name.startswith("repository_builder/_data/plugins_cuda/") for name in names)
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests/")]
 
