@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from repository_builder.check.host import known_releases
 from repository_builder.check.inputs import Model
 from repository_builder.check.rule import Edit, Found, Severity, Skip, rule
-from repository_builder.repository import pbtxt
+from repository_builder.repository import pbtxt, proto
 
 
 @rule(
@@ -65,7 +66,8 @@ def _custom(model: Model) -> list[Path]:
 )
 def unknown_field(model: Model) -> Iterator[Found]:
     """## What it does
-    Reports a field that no Triton has and that resembles one that it has; with a given release, any unknown field.
+    Reports a field that no Triton has there and that resembles one that it has, or that belongs to another message; with a
+    given release, any unknown field.
 
     ## Why is this bad?
     A single unknown field makes Triton refuse the whole file, and its log does not say which one it was.
@@ -76,9 +78,40 @@ def unknown_field(model: Model) -> Iterator[Found]:
     ```
     """
     for flaw in model.parsed.unknown:
-        if "did you mean" in flaw.message or model.host.image:
-            fix = "write the name as the message suggests" if "did you mean" in flaw.message else "remove the field"
-            yield Found(model.config_path, flaw.line, flaw.column, flaw.path, flaw.message, fix, model.name)
+        if _is_certain(flaw) or model.host.image:
+            homes = _homes().get(_name(flaw), ())
+            message, fix = flaw.message, "remove the field"
+            if "did you mean" in message:
+                fix = "write the name as the message suggests"
+            elif homes:
+                message = f"{message}; it is a field of {', '.join(homes[:3])}"
+                fix = "move it to where it belongs, or remove it"
+            yield Found(model.config_path, flaw.line, flaw.column, flaw.path, message, fix, model.name)
+
+
+def _name(flaw: pbtxt.Flaw) -> str:
+    return flaw.path.rpartition(".")[2]
+
+
+def _is_certain(flaw: pbtxt.Flaw) -> bool:
+    """Is it a typing error, or a field in the wrong place, rather than one of a newer Triton?"""
+    return "did you mean" in flaw.message or _name(flaw) in _homes()
+
+
+@cache
+def _homes() -> dict[str, list[str]]:
+    """Field name → messages that have it, of the whole schema."""
+    found: dict[str, list[str]] = {}
+    waiting, seen = [proto.messages().ModelConfig.DESCRIPTOR], set()
+    while waiting:
+        message = waiting.pop(0)
+        if message.full_name not in seen:
+            seen.add(message.full_name)
+            for field in message.fields:
+                found.setdefault(field.name, []).append(message.name)
+                if field.message_type is not None:
+                    waiting.append(field.message_type)
+    return found
 
 
 @rule("CFG003", "field-of-a-newer-triton", Severity.WARNING, needs_config=False)
@@ -98,7 +131,7 @@ def field_of_a_newer_triton(model: Model) -> Iterator[Found]:
     if model.host.image:
         return
     for flaw in model.parsed.unknown:
-        if "did you mean" not in flaw.message:
+        if not _is_certain(flaw):
             newest = known_releases()[-1]
             message = f"{flaw.message}; no Triton up to {newest.name} ({newest.triton}) has it"
             fix = "remove the field, or serve with a newer Triton"
