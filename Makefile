@@ -44,9 +44,11 @@ lint: install-dev  ## ruff and mypy
 
 docs: install-dev  ## regenerate what is generated
 	$(BIN)/triton-repo schema --markdown > docs/spec.md
+	$(BIN)/python -m tests.rules.write_docs
 
 benchmarks: install-dev  ## speed and memory, as ratios in one run
 	$(BIN)/python benchmarks/core.py
+	$(BIN)/python benchmarks/check.py
 
 clean:  ## remove the environment and build results
 	rm -rf $(VENV) build dist
