@@ -14,6 +14,7 @@ namespace trb
 
 constexpr int kLanes = 8;
 constexpr int kColumns = 16;
+constexpr int kBlocksPerMultiprocessor = 4; // up to 128 registers: without it the compiler aims lower and spills
 
 //! The eight neighbouring threads that share a column.
 struct EightLanes
@@ -39,7 +40,7 @@ struct EightLanes
 };
 
 template <int Slice, class T, class S>
-__global__ void __launch_bounds__(kLanes* kColumns)
+__global__ void __launch_bounds__(kLanes* kColumns, kBlocksPerMultiprocessor)
     attend(LinearAttentionParams p, LinearAttentionTensors<T, S> t, int64_t column_blocks)
 {
     int64_t const head = blockIdx.x / column_blocks;

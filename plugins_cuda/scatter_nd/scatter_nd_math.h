@@ -16,17 +16,19 @@ struct ScatterNDTarget
     TRB_HD int64_t operator()(int64_t row) const
     {
         int64_t slice = 0;
-        for (int axis = 0; axis < depth; ++axis)
+        bool inside = true;
+        TRB_UNROLL
+        for (int axis = 0; axis < kMaxRank; ++axis) // a fixed bound keeps `sizes` out of local memory
         {
-            int64_t const given = indices[row * depth + axis];
-            int64_t const index = given < 0 ? given + sizes[axis] : given;
-            if (index < 0 || index >= sizes[axis])
+            if (axis < depth)
             {
-                return -1;
+                int64_t const given = indices[row * depth + axis];
+                int64_t const index = given < 0 ? given + sizes[axis] : given;
+                inside = inside && index >= 0 && index < sizes[axis];
+                slice = slice * sizes[axis] + index;
             }
-            slice = slice * sizes[axis] + index;
         }
-        return slice;
+        return inside ? slice : -1;
     }
 };
 

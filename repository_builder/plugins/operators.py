@@ -98,6 +98,13 @@ def find(folders: Iterable[Path]) -> tuple[Operator, ...]:
         files = [folder / "operator.yaml"] if (folder / "operator.yaml").is_file() else folder.glob("*/operator.yaml")
         for file in sorted(files):
             operator = read(file)
+            if clashes_with_nvidia(operator):
+                raise SpecError(
+                    f"NVIDIA's own library has a plugin called `{operator.plugin}`",
+                    where=file,
+                    why="both would be registered in namespace ``, and the server would take whichever came first",
+                    fix="choose another `plugin.name`, or a `plugin.namespace` of your own",
+                )
             _refuse_clash(found, operator)
             found[operator.key] = operator
     return tuple(found[key] for key in sorted(found))

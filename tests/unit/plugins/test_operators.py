@@ -108,6 +108,13 @@ def test_two_operators_of_one_name_are_refused(tmp_path: Path) -> None:
         operators.find([tmp_path])
 
 
+def test_a_name_of_nvidias_is_refused(tmp_path: Path) -> None:
+    text = "operator: A\nplugin: {name: EfficientNMS_TRT}\ninputs: [x]\noutputs: [y]\n"
+    (tmp_path / "operator.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SpecError, match="NVIDIA's own library"):
+        operators.find([tmp_path])
+
+
 def test_all_problems_of_a_description_are_named_at_once(tmp_path: Path) -> None:
     (tmp_path / "operator.yaml").write_text("operator: A\nsumary: x\ninputs: [x]\n", encoding="utf-8")
     with pytest.raises(SpecError) as caught:
