@@ -99,7 +99,7 @@ class Rule:
         """`repository`, `model` or `version`: the name of the first parameter."""
         return next(iter(inspect.signature(self.check).parameters))
 
-    @property
+    @cached_property
     def family(self) -> str:
         """Letters of the id."""
         return self.id.rstrip("0123456789")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,17 @@ def shown(path: Path) -> str:
     return inside if not inside.startswith("..") else absolute
 
 
+CONCERNS: dict[str, Callable[[Model], bool]] = {
+    "ENS": lambda model: model.is_ensemble,
+    "ONX": lambda model: model.backend == "onnxruntime" and not model.is_ensemble,
+    "PYB": lambda model: model.backend == "python" and not model.is_ensemble,
+    "SEQ": lambda model: bool(model.config.HasField("sequence_batching")),
+    "TRT": lambda model: model.backend == "tensorrt" and not model.is_ensemble,
+    "WRM": lambda model: bool(model.config.model_warmup),
+}
+"""Family → the models that its rules are about; for the others they are not even called."""
+
+
 @dataclass
 class _Run:
     settings: Settings
@@ -61,8 +72,9 @@ class _Run:
 
     def model(self, rules: Iterable[Rule], model: Model) -> None:
         hit: set[str] = set()
+        idle = {family for family, concerns in CONCERNS.items() if not concerns(model)}
         for rule in rules:
-            if (rule.needs_config and not model.is_readable) or hit.intersection(rule.requires):
+            if rule.family in idle or (rule.needs_config and not model.is_readable) or hit.intersection(rule.requires):
                 continue
             subjects: Iterable[Model | Version] = (model,) if rule.scope == "model" else model.served
             for subject in subjects:
