@@ -6,7 +6,7 @@ with both numbers.
 
 examples:
   triton-repo profile model_repository --dry-run             # what would be run, and a ready Nsight Systems line
-  triton-repo profile model_repository --set-baseline
+  triton-repo profile model_repository --set-baseline --plot engines.html
   triton-repo profile model_repository --model digits_core --json
 
 exit codes: 0 measured, 3 no GPU, 4 an engine does not run, 5 slower than the baseline, 8 no engine or unreadable baseline
@@ -33,13 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tool", choices=("auto", "trtexec", "python"), default="auto", help="what measures")
     parser.add_argument("--runs", type=int, default=200, help="executions per shape (default: %(default)s)")
     parser.add_argument("--set-baseline", action="store_true", help="keep the result as the baseline")
+    parser.add_argument("--plot", type=Path, metavar="FILE.html", help="write a page with latency over the batch")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be run")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure every engine; compare with the baseline, or set it."""
-    from repository_builder.release import measurement, measuring
+    from repository_builder.release import measurement, measurement_plot, measuring
 
     found = measuring.engines(options.repository, options.model)
     if options.dry_run:
@@ -53,6 +54,10 @@ def run(options: argparse.Namespace) -> int:
             results |= measured
             layers[engine.model] = table
     _show(found, results, layers, as_json=options.json)
+    if options.plot:
+        every = [point for engine in found for point in engine.points]
+        options.plot.write_text(measurement_plot.page(every, results, gpu), encoding="utf-8")
+        console.note(f"plot: {options.plot}")
     baseline = options.repository / measurement.BASELINE
     if options.set_baseline:
         measurement.write_baseline(baseline, results, gpu)

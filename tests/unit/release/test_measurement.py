@@ -7,7 +7,7 @@ import json
 import pytest
 
 from repository_builder.errors import CheckFailed, RepositoryError
-from repository_builder.release import measurement
+from repository_builder.release import measurement, measurement_plot
 from repository_builder.release.measurement import Measured, compare, points, read_baseline, write_baseline
 from repository_builder.shapes.profile import Profile, Range
 
@@ -74,3 +74,13 @@ def test_baseline_is_of_one_gpu_and_can_be_read_again(tmp_path):
     file.write_text("{}")
     with pytest.raises(RepositoryError, match="cannot read the baseline"):
         read_baseline(file)
+
+
+def test_plot_shows_every_profile_and_needs_nothing_from_elsewhere():
+    measured = list(points("net", [SMALL, LARGE]))
+    results = {point.key: Measured(point.batch / 10, point.batch / 10, point.batch / 9, "runner") for point in measured}
+    page = measurement_plot.page(measured, results, "NVIDIA <L4>")
+    assert page.count("<polyline") == 2
+    assert page.count("<circle") == len(measured)
+    assert "NVIDIA &lt;L4&gt;" in page
+    assert "http" not in page
