@@ -109,6 +109,16 @@ def _show(found: list[Engine], results: dict[str, Measured], layers: dict[str, A
         return
     rows = [_row(point, results[point.key]) for engine in found for point in engine.points]
     console.table(("model", "profile", "at", "batch", "median ms", "p99 ms", "per second"), rows)
+    for table in layers.values():
+        for key, times in (table or {}).get("times", {}).items():
+            console.table(("layer", "ms", "share"), slowest(times), title=f"slowest layers of {key}")
+
+
+def slowest(times: list[tuple[str, float]], count: int = 10) -> list[tuple[str, str, str]]:
+    """The layers that take the longest, with their share of the whole."""
+    total = sum(ms for _, ms in times) or 1.0
+    ordered = sorted(times, key=lambda layer: -layer[1])[:count]
+    return [(name, f"{ms:.4f}", f"{ms / total:.1%}") for name, ms in ordered]
 
 
 def _row(point: Point, result: Measured) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
 """Measures one engine on the GPU: `python measurement_worker.py REQUEST.json`, a program of its own like the engine's builder.
 
 The request names the folder of `engine_runner`, the package, the plan and the points; the answer is one JSON document on
-standard output: `{"results": {key: {...}}, "layers": {...}}` or `{"failed": why}`.
+standard output: `{"results": {key: {...}}, "layers": {...}, "layer_times": {key: [[name, ms], ...]}}` or `{"failed": why}`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ def main(request_path: str) -> int:
 
 def _measure(module: ModuleType, request: dict[str, Any]) -> dict[str, Any]:
     runner = module.EngineRunner(request["package"], Path(request["plan"]))
-    results = {}
+    results, times = {}, {}
     for point in request["points"]:
         shapes = {name: tuple(shape) for name, shape in point["shapes"].items()}
         timing = runner.measure(shapes, runs=request["runs"])
         results[point["key"]] = {"mean_ms": timing.mean, "median_ms": timing.median, "p99_ms": timing.p99}
-    return {"results": results, "layers": json.loads(runner.layers())}
+        if point["layers"]:
+            times[point["key"]] = runner.layer_times(shapes)
+    return {"results": results, "layers": json.loads(runner.layers()), "layer_times": times}
 
 
 def _module(folder: Path, name: str) -> ModuleType:

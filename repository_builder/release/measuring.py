@@ -95,9 +95,7 @@ def _with_runner(engine: Engine, folder: Path, runs: int, progress: Progress) ->
         "package": engine.package,
         "plan": str(engine.plan),
         "runs": runs,
-        "points": [
-            {"key": point.key, "shapes": {n: list(s) for n, s in point.shapes.items()}} for point in engine.points
-        ],
+        "points": [_asked(point) for point in engine.points],
     }
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     progress(f"{engine.model}: {len(engine.points)} shapes", None)
@@ -108,7 +106,14 @@ def _with_runner(engine: Engine, folder: Path, runs: int, progress: Progress) ->
     answer: dict[str, Any] = json.loads(lines[-1]) if lines else failure
     if "failed" in answer:
         raise _failed(engine, answer["failed"])
-    return {key: Measured(**value, tool="runner") for key, value in answer["results"].items()}, answer["layers"]
+    results = {key: Measured(**value, tool="runner") for key, value in answer["results"].items()}
+    return results, {"inspector": answer["layers"], "times": answer["layer_times"]}
+
+
+def _asked(point: Point) -> dict[str, Any]:
+    """Layers are timed at the opt shape of each profile, for which the engine was tuned."""
+    shapes = {name: list(shape) for name, shape in point.shapes.items()}
+    return {"key": point.key, "shapes": shapes, "layers": point.at == "opt"}
 
 
 def _failed(engine: Engine, why: str) -> StageFailed:

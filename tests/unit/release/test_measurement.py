@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from repository_builder.commands.profile import slowest
 from repository_builder.errors import CheckFailed, RepositoryError
 from repository_builder.release import measurement, measurement_plot
 from repository_builder.release.measurement import Measured, compare, points, read_baseline, write_baseline
@@ -84,3 +85,10 @@ def test_plot_shows_every_profile_and_needs_nothing_from_elsewhere():
     assert page.count("<circle") == len(measured)
     assert "NVIDIA &lt;L4&gt;" in page
     assert "http" not in page
+
+
+def test_slowest_layers_come_first_with_their_share():
+    assert slowest([("conv", 3.0), ("cast", 1.0), ("matmul", 6.0)], count=2) == [
+        ("matmul", "6.0000", "60.0%"),
+        ("conv", "3.0000", "30.0%"),
+    ]
