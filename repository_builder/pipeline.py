@@ -108,7 +108,7 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
     )
     compiled = _plugins(name, model, graph, choice)
     own = choice.target.stages(name, model, graph, recorded, machine)
-    if compiled and "engine" in own:
+    if compiled and choice.target.NAME == "tensorrt_plan":
         own = own | {"engine": replace(own["engine"], needs={**own["engine"].needs, "plugins": compiled})}
     optional = {"export": exported, "define": defined, "plugins": compiled}
     found = {role: stage for role, stage in optional.items() if stage}
@@ -147,8 +147,8 @@ def _with_plugins(core: Core, folders: Mapping[str, Path]) -> Core:
     name = core.config.message.name
     return replace(
         core,
-        files={**core.files, **{f"plugins/{file}": path for file, path in found.items()}},
-        container={**core.container, **{f"plugin:{file}": f"{name}/plugins/{file}" for file in found}},
+        files={**core.files, **found},
+        container={**core.container, **{f"plugin:{file}": f"{name}/{file}" for file in found}},
         notes={**core.notes, "plugins": json.loads((folders["plugins"] / plugin.FACTS).read_text())},
     )
 

@@ -166,6 +166,9 @@ def _problems(content: Any, file: Path) -> Iterable[Problem]:
     for key, kind in (("operator", str), ("plugin", dict), ("inputs", list), ("outputs", list)):
         if not isinstance(content.get(key), kind):
             yield Problem(f"`{key}` is missing or not a {kind.__name__}", str(file), fix="see docs/plugins.md")
+    aot = content.get("aot")
+    if aot is not None and not (isinstance(aot, dict) and isinstance(aot.get("outputs"), list)):
+        yield Problem("`aot` is not of the form {outputs: [i0]}", str(file), fix="see docs/plugins.md, or remove it")
     if isinstance(content.get("plugin"), dict) and not content["plugin"].get("name"):
         yield Problem("`plugin.name` is missing", str(file), fix="give the name that TensorRT's registry shall hold")
 

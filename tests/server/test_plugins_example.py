@@ -64,10 +64,10 @@ def test_the_container_is_told_of_the_libraries(repository: Path) -> None:
     if not kit.headers_at_hand():
         assert "plugins=" not in script, "a library without a shell is nothing for a server"
         return
-    folder = "/models/volume_warp/plugins"
+    folder = "/models/volume_warp"
     assert f"--backend-config=tensorrt,plugins={folder}/libtrb_grid_sample.so;{folder}/libtrb_soft_clip.so" in script
     for name, facts in stored.items():
-        assert manifest["files"][f"volume_warp/plugins/{name}"]["sha256"] == facts["sha256"]
+        assert manifest["files"][f"volume_warp/{name}"]["sha256"] == facts["sha256"]
 
 
 def test_an_operator_that_does_not_do_what_it_says_stops_the_build(tmp_path: Path, fresh_cache: Path) -> None:

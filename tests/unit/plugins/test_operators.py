@@ -116,13 +116,14 @@ def test_a_name_of_nvidias_is_refused(tmp_path: Path) -> None:
 
 
 def test_all_problems_of_a_description_are_named_at_once(tmp_path: Path) -> None:
-    (tmp_path / "operator.yaml").write_text("operator: A\nsumary: x\ninputs: [x]\n", encoding="utf-8")
+    (tmp_path / "operator.yaml").write_text("operator: A\nsumary: x\ninputs: [x]\naot: true\n", encoding="utf-8")
     with pytest.raises(SpecError) as caught:
         operators.find([tmp_path])
     text = str(caught.value)
     assert "did you mean `summary`" in text
     assert "`outputs` is missing" in text
     assert "`plugin` is missing" in text
+    assert "`aot` is not of the form" in text
 
 
 def test_no_shipped_operator_takes_a_name_of_nvidias(operator: Operator) -> None:
