@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ UNPROVEN = "not proven: no valid inputs could be generated, or nothing can run t
 
 REFERENCE_BYTES = 2**22
 """Size of a graph up to which the reference evaluator (plain NumPy, slow) is asked."""
+
+ENOUGH, PROOF_S = 3, 60.0
+"""After so many seconds, so many compared inputs are enough: large graphs take long for each."""
 
 KINDS = ("random", "zeros", "large", "negative")
 
@@ -107,8 +111,10 @@ def _compare(
     original: onnx.ModelProto, repaired: onnx.ModelProto, given: Sequence[Arrays], *, special: bool, reference: bool
 ) -> Comparison:
     before, after = Evaluator(original, reference=reference), Evaluator(repaired, reference=reference)
-    count, worst = 0, 0.0
+    count, worst, start = 0, 0.0, time.monotonic()
     for inputs in _inputs(original, given, special):
+        if count >= ENOUGH and time.monotonic() - start > PROOF_S:
+            break
         try:
             expected = before(inputs)
         except execute.NodeFailed:

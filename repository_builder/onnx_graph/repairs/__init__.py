@@ -15,6 +15,7 @@ from repository_builder.onnx_graph.repairs import (
     fold_constants,
     fourier,
     inline_function,
+    inline_local_functions,
     modern_ir,
     pooling,
     quantized,
@@ -46,6 +47,7 @@ NODE_REPAIRS: tuple[Repair, ...] = (
 GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
     drop_training.REPAIR,
     modern_ir.REPAIR,
+    inline_local_functions.REPAIR,
     convert_opset.REPAIR,
     fold_constants.REPAIR,
     widen_integers.REPAIR,

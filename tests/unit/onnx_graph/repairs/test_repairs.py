@@ -159,6 +159,7 @@ def test_a_graph_of_an_older_opset_is_raised_before_it_is_repaired(judge):
 
 def test_every_repair_has_a_case():
     elsewhere = {"modern_ir", "convert_opset", "double_as_float", "drop_training", "fold_batchnorm"}
+    elsewhere |= {"inline_local_functions"}
     assert {candidate.name for candidate in (*NODE_REPAIRS, *GRAPH_REPAIRS)} == CASES.keys() | elsewhere
 
 
@@ -196,6 +197,20 @@ def test_convert_opset_from_the_past(judge):
 
     assert convert_opset.rewrite(model).opset_import[0].version == 18
     assert convert_opset.rewrite(graph("(float[2] x) => (float[2] y)", "y = Relu (x)")) is None
+
+
+def test_functions_of_the_model_are_written_out_and_then_repaired(judge):
+    model = onnx.parser.parse_model("""
+      <ir_version: 9, opset_import: ["" : 22, "local" : 1]>
+      g (float[n, 3, 3] x) => (float[n] y) { y = local.volume (x) }
+      <opset_import: ["" : 22], domain: "local">
+      volume (a) => (b) { c = Det (a)  b = Abs (c) }
+    """)
+    result = repair(model, judge)
+    assert not result.before.accepted
+    assert result.accepted
+    assert [applied.repair for applied in result.applied] == ["inline_local_functions", "small_math"]
+    assert result.samples > 0
 
 
 def test_double_is_lowered_only_with_leave():
