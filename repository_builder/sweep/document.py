@@ -26,6 +26,7 @@ def document(subject: Subject, plan: Plan, result: Result, machine: Fingerprint,
         "start": _configuration(result.start, result.start_load.value, result.start_load.kind),
         "winner": _configuration(result.winner, result.winner_load.value, result.winner_load.kind) if leader else None,
         "better": result.better,
+        "cheaper": round(result.cheaper, 3),
         "verdict": result.verdict.as_json() if result.verdict else None,
         "pairs": {
             "before": [_window(s) for s in result.before],

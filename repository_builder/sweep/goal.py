@@ -27,17 +27,18 @@ class Goal:
     """p99 in seconds; None: any."""
     min_throughput: float = 0.0
     """Inferences per second that the result must give at least (objectives `latency` and `cost`)."""
+    default_threads: int = 0
+    """Threads that all instances share where the configuration does not say (ONNX Runtime on the CPU: all cores)."""
 
     def score(self, setting: Setting, throughput: float, p99: float) -> float:
         """The larger the better: inferences/s, 1/p99, or inferences/s for each core or instance that is occupied."""
         if self.objective == "latency":
             return 1 / p99 if p99 > 0 else 0.0
-        return throughput / occupied(setting) if self.objective == "cost" else throughput
+        return throughput / self.occupied(setting) if self.objective == "cost" else throughput
 
-
-def occupied(setting: Setting) -> int:
-    """What a setting occupies: threads, or instances where threads are no knob."""
-    return setting.instances * max(setting.threads, 1)
+    def occupied(self, setting: Setting) -> int:
+        """What a setting occupies: threads, or instances where threads are no knob."""
+        return setting.instances * max(setting.threads or self.default_threads // setting.instances, 1)
 
 
 @dataclass

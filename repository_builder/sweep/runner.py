@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from repository_builder.errors import Problem, ServerError
-from repository_builder.sweep.goal import Estimate, Goal, judge
+from repository_builder.sweep.goal import Estimate, Goal, Objective, judge
 from repository_builder.sweep.measure import Bench
 from repository_builder.sweep.model import little
 from repository_builder.sweep.sample import Candidate, Load, Refused, Sample, Setting
@@ -72,7 +72,9 @@ class Result:
     total_s: float
     measuring_s: float
     loading_s: float
-    drift: float = 0.0
+    cheaper: float = 1.0
+    """What the start occupies as a multiple of what the winner does; matters for the objective `cost`."""
+    objective: Objective = "throughput"
 
     @property
     def changed(self) -> bool:
@@ -85,8 +87,10 @@ class Result:
         verdict = self.verdict
         if verdict is None or verdict.noisy or verdict.winner_over_budget or not self.changed:
             return False
+        if self.objective == "cost":
+            return self.cheaper * (1 + verdict.throughput.low) > 1
         faster = verdict.p99.high < 0 and verdict.throughput.high > 0
-        return verdict.throughput.low > 0 or faster
+        return faster if self.objective == "latency" else verdict.throughput.low > 0 or faster
 
 
 def run(bench: Bench, plan: Plan, progress: Watch) -> Result:
@@ -133,7 +137,13 @@ def run(bench: Bench, plan: Plan, progress: Watch) -> Result:
         total_s=bench.clock,
         measuring_s=bench.measuring_s,
         loading_s=bench.loading_s,
+        cheaper=_occupied(bench, plan, start) / _occupied(bench, plan, chosen[0]),
+        objective=plan.goal.objective,
     )
+
+
+def _occupied(bench: Bench, plan: Plan, settings: Mapping[str, Setting]) -> int:
+    return sum(_goal(bench, plan, name).occupied(setting) for name, setting in settings.items())
 
 
 def _search(bench: Bench, plan: Plan, space: Space, limit_s: float, progress: Watch) -> Outcome:
@@ -144,7 +154,11 @@ def _search(bench: Bench, plan: Plan, space: Space, limit_s: float, progress: Wa
         left = max(0.0, (1 - used) * limit_s)
         progress(f"{space.model} {what}, at most {left:.0f} s left{known}", min(used, 1.0) * _SHARE_SEARCH)
 
-    return search(space, bench.of(space.model), plan.goal, options, watch)
+    return search(space, bench.of(space.model), _goal(bench, plan, space.model), options, watch)
+
+
+def _goal(bench: Bench, plan: Plan, member: str) -> Goal:
+    return replace(plan.goal, default_threads=plan.cores if bench.subject.member(member).threads else 0)
 
 
 def _first(bench: Bench, plan: Plan) -> tuple[str, str]:

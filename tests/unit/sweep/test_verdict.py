@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from repository_builder.sweep.goal import Goal
+from repository_builder.sweep.runner import Result
 from repository_builder.sweep.sample import Candidate, Load, Setting
-from repository_builder.sweep.verdict import judge_pairs, paired
+from repository_builder.sweep.verdict import Gain, Verdict, judge_pairs, paired
 from tests.unit.sweep.simulation import World
 
 SLOW, FAST = Candidate(Setting(1, 4), Load(16)), Candidate(Setting(2, 16, 5000), Load(32))
@@ -59,3 +62,34 @@ def test_one_pair_has_no_interval():
 def test_what_cannot_be_paired(before, after):
     with pytest.raises(ValueError, match=r"."):
         paired(before, after)
+
+
+@pytest.mark.parametrize(
+    ("objective", "throughput", "p99", "cheaper", "better"),
+    [
+        ("throughput", (0.05, 0.2), (-0.1, 0.1), 1.0, True),
+        ("throughput", (-0.02, 0.2), (-0.1, 0.1), 1.0, False),
+        ("throughput", (-0.02, 0.02), (-0.3, -0.1), 1.0, True),
+        ("latency", (0.05, 0.2), (-0.1, 0.1), 1.0, False),
+        ("latency", (-0.05, 0.02), (-0.3, -0.1), 1.0, True),
+        ("latency", (-0.5, -0.2), (-0.3, -0.1), 1.0, False),
+        ("cost", (-0.1, 0.1), (0.0, 0.3), 2.0, True),
+        ("cost", (-0.1, 0.1), (0.0, 0.3), 1.0, False),
+    ],
+)
+def test_better_is_what_was_asked_for(objective, throughput, p99, cheaper, better):
+    verdict = Verdict(Gain(0.0, *throughput, 4), Gain(0.0, *p99, 4), winner_over_budget=False, noisy=False, drift=0.0)
+    start, winner = {"m": Setting(2, 4)}, {"m": Setting(1, 8)}
+    result = Result(
+        start, Load(8), winner, Load(8), (), (), (), verdict, 1.0, 2.0, 1.0, 1.0, cheaper=cheaper, objective=objective
+    )
+    assert result.better is better
+    assert not replace(result, winner=start).better, "nothing to write"
+    assert not replace(result, verdict=replace(verdict, noisy=True)).better
+    assert not replace(result, verdict=replace(verdict, winner_over_budget=True)).better
+
+
+def test_what_a_setting_occupies():
+    goal = Goal("cost", default_threads=8)
+    assert [goal.occupied(s) for s in (Setting(2), Setting(1), Setting(2, threads=1), Setting(16))] == [8, 8, 2, 16]
+    assert Goal("cost").occupied(Setting(3)) == 3
