@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repository_builder.errors import GraphError
+from repository_builder.onnx_graph import walk
 
 if TYPE_CHECKING:
     import onnx
@@ -47,9 +49,27 @@ def parse(path: Path) -> onnx.ModelProto:
         model.ParseFromString(content)
     except DecodeError as error:
         raise _unreadable(path, content) from error
-    if not model.HasField("graph"):
+    if not model.HasField("graph") or any(not isinstance(text, str) for text in _texts(model)):
         raise _unreadable(path, content)
     return model
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Every name; protobuf hands out bytes where a damaged file holds no UTF-8."""
+    yield from (text for opset in model.opset_import for text in (opset.domain,))
+    for _, graph in walk.graphs(model):
+        yield graph.name
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for node in walk.nodes(model):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output)
+    for tensor in walk.tensors(model):
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
 
 def _content(path: Path) -> bytes:

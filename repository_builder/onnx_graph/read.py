@@ -122,13 +122,21 @@ def _unusable(values: Iterable[onnx.ValueInfoProto], model: onnx.ModelProto) -> 
             why = f"it is a {(kind or 'value without a type').removesuffix('_type')}; Triton passes tensors only"
             fix = "export with tensors as inputs and outputs"
         elif value.type.tensor_type.elem_type not in DTYPES:
-            import onnx
-
-            name = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
-            why, fix = f"Triton has no data type for {name}", "cast inside the graph"
+            why, fix = f"Triton has no data type for {_type_name(value)}", "cast inside the graph"
         else:
             continue
         yield Problem(f"`{value.name}` cannot be an input or output of a served model", _graph(model), why, fix)
+
+
+def _type_name(value: onnx.ValueInfoProto) -> str:
+    import onnx
+
+    number = value.type.tensor_type.elem_type
+    return (
+        str(onnx.TensorProto.DataType.Name(number))
+        if number in onnx.TensorProto.DataType.values()
+        else f"type {number}"
+    )
 
 
 def _unranked(values: Iterable[onnx.ValueInfoProto], model: onnx.ModelProto) -> Iterator[Problem]:

@@ -216,6 +216,9 @@ def _checker(model: onnx.ModelProto, path: Path) -> Iterator[Problem]:
         onnx.checker.check_model(light)
     except onnx.checker.ValidationError as error:
         yield _translated(str(error), path)
+    except UnicodeDecodeError:  # the checker quotes a damaged text
+        what = f"the ONNX graph `{path.name}` is invalid"
+        yield Problem(what, str(path), "a text in it is not UTF-8: the file is damaged", "export or copy it again")
 
 
 _CONTEXT = re.compile(r"Bad node spec for node\. Name: (?P<name>.*?) OpType: (?P<op>\w+)")
