@@ -53,7 +53,9 @@ def test_damaged_files_never_surprise(folder, damage):
     for place, length, instead in damage:
         content[place : place + length] = instead
     (folder / "m.onnx").write_bytes(bytes(content))
+    problems = ()
     try:
         read.interface(read.load(folder / "m.onnx"))
     except GraphError as error:
-        assert all(problem.what and problem.why and problem.fix for problem in error.problems)
+        problems = error.problems
+    assert all(problem.what and problem.why and problem.fix for problem in problems)
