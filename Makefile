@@ -48,6 +48,7 @@ docs: install-dev  ## regenerate what is generated
 
 benchmarks: install-dev  ## speed and memory, as ratios in one run
 	$(BIN)/python benchmarks/core.py
+	$(BIN)/python benchmarks/engine_build.py
 	$(BIN)/python benchmarks/check.py
 
 clean:  ## remove the environment and build results
