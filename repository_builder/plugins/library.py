@@ -6,8 +6,10 @@ import ctypes
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 from repository_builder.errors import SpecError
 
@@ -106,14 +108,24 @@ def _described(tensors: Sequence[DeviceTensor]) -> ctypes.Array[_Tensor]:
 
 def load_reference(folder: Path) -> Callable[..., tuple[NDArray[Any], ...]]:
     """The function `reference` of the operator's `reference.py`, read by path: plugin folders are no packages."""
-    path = folder / "reference.py"
-    spec = importlib.util.spec_from_file_location(f"trb_reference_{folder.name}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise SpecError(f"plugin `{folder.name}` has no reference.py", where=folder, fix="write it: it defines correct")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    function: Callable[..., tuple[NDArray[Any], ...]] = module.reference
+    function: Callable[..., tuple[NDArray[Any], ...]] = read_module(folder / "reference.py").reference
     return function
+
+
+def read_module(path: Path) -> ModuleType:
+    """A Python file of an operator folder, run; leaves no byte code there, since the folder's content is a cache key."""
+    if not path.is_file():
+        raise SpecError(f"plugin `{path.parent.name}` has no {path.name}", where=path.parent, fix="see docs/plugins.md")
+    loader = _NoByteCode(f"trb_{path.stem}_{path.parent.name}", str(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    module = importlib.util.module_from_spec(cast("ModuleSpec", spec))
+    loader.exec_module(module)
+    return module
+
+
+class _NoByteCode(SourceFileLoader):
+    def set_data(self, path: str, data: Any, *, _mode: int = 0) -> None:
+        """Write nothing."""
 
 
 def _raise(reason: bytes | None) -> None:

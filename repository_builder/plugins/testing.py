@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from repository_builder.errors import SpecError
 from repository_builder.plugins.binding import bind, call_attributes
 from repository_builder.plugins.compile import compile_host
-from repository_builder.plugins.library import TYPES, HostLibrary, load_reference
+from repository_builder.plugins.library import TYPES, HostLibrary, load_reference, read_module
 from repository_builder.plugins.operators import Operator
 
 if TYPE_CHECKING:
@@ -46,12 +45,7 @@ def own_cases(operator: Operator) -> list[Case]:
     """The cases of the operator's `cases.py`: edges and random data, from a fixed seed."""
     import numpy as np
 
-    path = operator.folder / "cases.py"
-    spec = importlib.util.spec_from_file_location(f"trb_cases_{operator.key}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise SpecError(f"plugin `{operator.key}` has no cases.py", where=operator.folder, fix="write `cases(rng)`")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = read_module(operator.folder / "cases.py")
     return [Case(*case) for case in module.cases(np.random.default_rng(20261120))]
 
 

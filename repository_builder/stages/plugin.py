@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import onnx
 
 FACTS = "plugins.json"
+_KINDS = (".yaml", ".py", ".h", ".cuh", ".cu", ".cpp", ".map", ".onnxtxt")
+_OWN_DESCRIPTION = re.compile(r"folder\.\d+/(.*/)?operator\.yaml")
 OWN = tuple(
     f"repository_builder.plugins.{name}"
     for name in (
@@ -39,14 +42,14 @@ OWN = tuple(
 
 def define_stage(model: str, *, onnx_file: Path | None, export: Stage | None, folders: Sequence[Path]) -> Stage:
     """The graph with a function body for every operator that ONNX Runtime lacks."""
-    sources = {f"folder.{index}": folder for index, folder in enumerate(folders)}
+    sources = _files(folders)
     if onnx_file:
         sources["onnx"] = onnx_file
         sources |= {f"data/{name}": onnx_file.parent / name for name in external_locations(onnx_file)}
     return Stage(
         name=f"{model}/define",
         run=define,
-        sources={role: path for role, path in sources.items() if role == "onnx" or path.exists()},
+        sources={role: path for role, path in sources.items() if not role.startswith("data/") or path.is_file()},
         needs={"export": export} if export else {},
         modules=OWN,
     )
@@ -54,12 +57,12 @@ def define_stage(model: str, *, onnx_file: Path | None, export: Stage | None, fo
 
 def stage(model: str, *, graph: Stage, folders: Sequence[Path], params: Mapping[str, Any]) -> Stage:
     """The libraries for `graph`. `params`: `architectures`, `headers` (`auto`, `none` or a folder), `ahead_of_time`."""
-    sources = {f"folder.{index}": folder for index, folder in enumerate(folders)}
+    sources = _files(folders) | _files([data_folder("plugins_cuda")], "shipped")
     return Stage(
         name=f"{model}/plugins",
         run=run,
         params=dict(params),
-        sources={**sources, "shipped": data_folder("plugins_cuda")},
+        sources=sources,
         needs={"graph": graph},
         tools=_tools(params["headers"]),
         modules=OWN,
@@ -182,8 +185,18 @@ def _prove(operator: Operator) -> None:
 
 
 def _known(context: StageContext) -> list[Operator]:
-    folders = [path for role, path in sorted(context.sources.items()) if role.startswith("folder.")]
-    return list(catalogue.find([data_folder("plugins_cuda"), *folders]))
+    own = [path.parent for role, path in sorted(context.sources.items()) if _OWN_DESCRIPTION.fullmatch(role)]
+    return list(catalogue.find([data_folder("plugins_cuda"), *own]))
+
+
+def _files(folders: Sequence[Path], role: str = "folder") -> dict[str, Path]:
+    """Every file that counts, by role and place: what tests and editors leave in a folder must not change a key."""
+    return {
+        f"{role}.{index}/{path.relative_to(folder).as_posix()}": path
+        for index, folder in enumerate(folders)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _KINDS and path.is_file()
+    }
 
 
 def _check_ahead(ahead: Sequence[str], used: Sequence[Operator]) -> None:

@@ -14,7 +14,7 @@ from repository_builder.plugins.library import HostLibrary
 from repository_builder.plugins.operators import Operator
 
 ALL = operators.shipped()
-pytestmark = pytest.mark.xdist_group("plugins")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True, scope="module")

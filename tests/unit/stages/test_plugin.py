@@ -14,7 +14,7 @@ import pytest
 from repository_builder.build.stage import Stage, StageContext
 from repository_builder.console import silent
 from repository_builder.errors import GraphError, SpecError, StageFailed, ToolMissing
-from repository_builder.plugins import toolchain
+from repository_builder.plugins import operators, testing, toolchain
 from repository_builder.stages import plugin
 from tests import plugin_kit as kit
 from tests.conftest import ROOT
@@ -40,13 +40,13 @@ def graph(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def defined(graph: Path, tmp_path: Path) -> Path:
-    plugin.define(context(tmp_path / "define", {"onnx": graph, "folder.0": SOFT_CLIP}))
+    plugin.define(context(tmp_path / "define", {"onnx": graph, **plugin._files([SOFT_CLIP])}))
     return tmp_path / "define"
 
 
 def compiled(defined: Path, out: Path, headers: str, ahead: tuple[str, ...] = (), own: Path = SOFT_CLIP) -> Path:
     params = {"architectures": ["75"], "headers": headers, "ahead_of_time": ahead}
-    plugin.run(context(out, {"folder.0": own, "shipped": kit.PLUGINS}, {"graph": defined}, **params))
+    plugin.run(context(out, plugin._files([own]), {"graph": defined}, **params))
     return out
 
 
@@ -125,6 +125,20 @@ def test_an_operator_that_is_not_its_reference_is_refused(defined: Path, tmp_pat
     math.write_text(math.read_text().replace("tanhf", "sinhf"))
     with pytest.raises(StageFailed, match="does not do what its reference says"):
         compiled(defined, tmp_path / "plugins", "none", own=own)
+
+
+@pytest.mark.slow
+def test_what_tests_leave_behind_changes_no_key(tmp_path: Path, fresh_cache: Path) -> None:
+    own = tmp_path / "soft_clip"
+    shutil.copytree(SOFT_CLIP, own, ignore=shutil.ignore_patterns("__pycache__"))
+    (operator,) = operators.find([own])
+    before = plugin.define_stage("m", onnx_file=None, export=None, folders=(own,)).key
+    testing.prove(operator)
+    assert not list(own.rglob("*.pyc"))
+    (own / "notes.txt").write_text("mine")
+    assert plugin.define_stage("m", onnx_file=None, export=None, folders=(own,)).key == before
+    (own / "reference.py").write_text((own / "reference.py").read_text() + "# changed\n")
+    assert plugin.define_stage("m", onnx_file=None, export=None, folders=(own,)).key != before
 
 
 def test_a_machine_that_only_plans_needs_no_compiler(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
