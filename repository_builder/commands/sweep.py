@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="measure every point: instances max_batch delay_us threads concurrency",
     )
     add("--window", metavar="TIME", type=seconds, default=1.0, help="length of one measurement (default: 1s)")
-    add("--pairs", metavar="N", type=int, default=4, help="pairs that prove the winner (default: %(default)s)")
+    add("--pairs", metavar="N", type=count, default=4, help="pairs that prove the winner (default: %(default)s)")
     add(
         "--foreign-load",
         metavar="CORES",
@@ -200,6 +200,13 @@ def positive(text: str) -> float:
     if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"`{text}` is no number above 0")
     return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 to 1000")
+    return int(text)
 
 
 def limits(text: str) -> tuple[int, int]:

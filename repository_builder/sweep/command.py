@@ -85,7 +85,9 @@ class Done:
         )
         if refused:
             why += f"\nrefused by the server: {refused[0]['point']}: {refused[0]['why']}"
-        fix = "raise the budget, lower --min-throughput, or make the model faster (lower precision)"
+        if any(part["stopped"] == "time" for part in self.document["parts"]):
+            why += "\nthe time for the search ran out (--budget)"
+        fix = "allow more latency (--latency-p99), lower --min-throughput, or make the model faster (lower precision)"
         return [Problem(f"no configuration of `{self.subject.model}` meets the constraints", why=why, fix=fix)]
 
     def tables(self) -> Iterator[Table]:

@@ -15,11 +15,18 @@ from pathlib import Path
 import pytest
 
 from repository_builder.errors import CheckFailed
-from repository_builder.repository import manifest
+from repository_builder.repository import golden, manifest
 from repository_builder.repository.pbtxt import parse
 from repository_builder.sweep import apply as applying
-from repository_builder.sweep.sample import Setting
+from repository_builder.sweep import command
+from repository_builder.sweep import document as documents
+from repository_builder.sweep.goal import Goal
+from repository_builder.sweep.runner import Plan, Result
+from repository_builder.sweep.sample import Load, Setting
+from repository_builder.sweep.search import Options
+from repository_builder.sweep.store import Fingerprint
 from repository_builder.sweep.subject import subject
+from repository_builder.sweep.verdict import Gain, Verdict
 from tests.conftest import ROOT, Cli
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -32,16 +39,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits example, built from a copy of its folder."""
     folder = tmp_path_factory.mktemp("sweep")
     shutil.copytree(ROOT / "examples" / "digits", folder / "digits")
-    command = [
-        sys.executable,
-        "-m",
-        "repository_builder",
-        "build",
-        str(folder / "digits/deploy.yaml"),
-        "-o",
-        str(folder / "repo"),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    arguments = ["build", str(folder / "digits/deploy.yaml"), "-o", str(folder / "repo")]
+    words = [sys.executable, "-m", "repository_builder", *arguments]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -96,8 +96,8 @@ def test_a_grid_measures_every_point_and_lists_what_is_refused(work: Path, cli: 
 
 def test_ctrl_c_keeps_what_was_measured_and_two_sweeps_are_refused(work: Path, cli: Cli) -> None:
     arguments = ["sweep", str(work / "repo"), "--budget", "60s", "--window", "300ms"]
-    command = [sys.executable, "-m", "repository_builder", *arguments]
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "repository_builder", *arguments]
+    running = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     while _windows(work) < 3:
         assert running.poll() is None, running.communicate()[1]
@@ -211,8 +211,8 @@ def test_a_server_under_control_gets_its_own_configuration_back(work: Path, cli:
 
 def test_a_server_that_dies_in_the_middle_is_explained_and_nothing_is_lost(work: Path, cli: Cli) -> None:
     arguments = ["sweep", str(work / "repo"), "--budget", "60s", "--window", "300ms"]
-    command = [sys.executable, "-m", "repository_builder", *arguments]
-    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "repository_builder", *arguments]
+    running = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     while _windows(work) < 2:
         assert running.poll() is None, running.communicate()[1]
@@ -236,3 +236,33 @@ def _servers_of(repository: Path) -> list[int]:
         if words[0].endswith(b"/tritonserver") and f"--model-repository={repository}".encode() in words:
             found.append(int(entry.name))
     return found
+
+
+def test_apply_verifies_the_finished_tree_with_the_real_server(work: Path, private_cache: Path) -> None:
+    repository = work / "repo"
+    done = finished(repository)
+    golden_file = repository / "digits" / "golden.npz"
+    right = golden.read(golden_file)
+    wrong = {name: array + 1 if array.dtype.kind == "f" else array for name, array in right.outputs.items()}
+    golden.write(golden.Golden(right.inputs, wrong, right.origin), golden_file)
+    with pytest.raises(CheckFailed, match="does not answer as recorded"):
+        command.apply(done, lambda _: None)
+    assert config(work, "digits_core").max_batch_size == 64
+    golden.write(right, golden_file)
+    said: list[str] = []
+    assert command.apply(done, said.append)
+    assert "+max_batch_size: 16" in said[0]
+    assert config(work, "digits_core").max_batch_size == 16
+
+
+def finished(repository: Path) -> command.Done:
+    """A sweep that ended with TUNED as its proven winner."""
+    what = subject(repository)
+    start = {member.name: member.start for member in what.members}
+    gain = Gain(0.5, 0.4, 0.6, 4)
+    verdict = Verdict(gain, gain, winner_over_budget=False, noisy=False, drift=0.0)
+    result = Result(start, Load(8), TUNED, Load(8), (), (), (), verdict, 1.0, 2.0, 1.0, 1.0)
+    plan = Plan(Goal(), Options(), 2)
+    found = documents.document(what, plan, result, Fingerprint({}), "")
+    change = applying.change(repository, what, TUNED)
+    return command.Done(command.Request(repository, "", "digits", plan), what, found, result, change)

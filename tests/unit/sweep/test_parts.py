@@ -40,6 +40,13 @@ def test_ranges_and_rates():
             command.limits(wrong)
 
 
+def test_counts():
+    assert command.count("4") == 4
+    for wrong in ("0", "-1", "1.5", "", "1e9"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            command.count(wrong)
+
+
 def test_addresses(tmp_path):
     assert command.is_url("gpu-box:8001")
     assert command.is_url("grpc://10.0.0.1:8001")
