@@ -1,6 +1,7 @@
 """Every operator on the CPU: the compiled arithmetic against the reference, the reference against the standard."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from repository_builder.errors import SpecError
 from repository_builder.plugins import operators, testing
 from repository_builder.plugins.binding import call_attributes
-from repository_builder.plugins.compile import compile_host
+from repository_builder.plugins.compile import HOST_FLAGS, compile_host
 from repository_builder.plugins.library import HostLibrary
 from repository_builder.plugins.operators import Operator
+from repository_builder.plugins.toolchain import host_compiler
+from repository_builder.resources import data_folder
 
 ALL = operators.shipped()
 pytestmark = pytest.mark.slow
@@ -128,3 +131,14 @@ def test_all_problems_of_a_description_are_named_at_once(tmp_path: Path) -> None
 
 def test_no_shipped_operator_takes_a_name_of_nvidias(operator: Operator) -> None:
     assert not operators.clashes_with_nvidia(operator)
+
+
+def test_eight_lanes_attend_as_one_does(tmp_path: Path) -> None:
+    """The split of LinearAttention's kernel, with threads in place of a warp's lanes."""
+    program = tmp_path / "lanes"
+    source = Path(__file__).with_name("lanes.cpp")
+    flags = [flag for flag in HOST_FLAGS if flag != "-fPIC"]
+    include = f"-I{data_folder('plugins_cuda')}"
+    subprocess.run([host_compiler(), *flags, include, str(source), "-pthread", "-o", str(program)], check=True)
+    done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
