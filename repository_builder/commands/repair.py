@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow", action="append", choices=LEAVES, default=[], help="leave for a change that is not exact"
     )
-    parser.add_argument("--optimize", action="store_true", help="also fold BatchNormalization into convolutions")
+    parser.add_argument("--optimize", action="store_true", help="also fold BatchNormalization and remove idle nodes")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON document with a record per model")
 

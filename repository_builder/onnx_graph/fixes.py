@@ -55,7 +55,7 @@ def ranked(
     standard = _is_standard(node)
     if not standard:
         yield _not_in_any_standard(node)
-    yield Fix("scaffold", "write the operator as a CUDA plugin", f"triton-repo plugin new {node.op_type}")
+    yield Fix("scaffold", "write the operator as a CUDA plugin", _scaffold(node))
     if standard or node.domain == "com.microsoft":
         yield Fix("onnxruntime", "serve the model with ONNX Runtime instead: `target: onnxruntime_onnx` in the spec")
 
@@ -106,6 +106,11 @@ def _graph_fixes(model: onnx.ModelProto, reason: str) -> Iterator[Fix]:
         yield Fix("repair", f"{candidate.name}: {candidate.summary}", f"triton-repo repair MODEL -o FIXED{leave}")
     if "Failed to convert ONNX date type" in reason:
         yield Fix("export", "export with tensors of FP32, FP16, INT32, INT64 or BOOL as inputs")
+
+
+def _scaffold(node: onnx.NodeProto) -> str:
+    name = node.op_type if node.domain in walk.STANDARD_DOMAINS else f"{node.domain}::{node.op_type}"
+    return f"triton-repo plugin new {name} --like MODEL"
 
 
 def _is_standard(node: onnx.NodeProto) -> bool:

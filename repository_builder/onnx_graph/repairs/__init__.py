@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from repository_builder.onnx_graph.repairs import (
     bitwise,
+    clean_up,
     col2im,
     contrib,
     convert_opset,
@@ -53,4 +54,5 @@ GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
     widen_integers.REPAIR,
     double_as_float.REPAIR,
     fold_batchnorm.REPAIR,
+    clean_up.REPAIR,
 )

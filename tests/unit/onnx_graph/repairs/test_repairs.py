@@ -159,7 +159,7 @@ def test_a_graph_of_an_older_opset_is_raised_before_it_is_repaired(judge):
 
 def test_every_repair_has_a_case():
     elsewhere = {"modern_ir", "convert_opset", "double_as_float", "drop_training", "fold_batchnorm"}
-    elsewhere |= {"inline_local_functions"}
+    elsewhere |= {"inline_local_functions", "clean_up"}
     assert {candidate.name for candidate in (*NODE_REPAIRS, *GRAPH_REPAIRS)} == CASES.keys() | elsewhere
 
 
@@ -210,6 +210,43 @@ def test_functions_of_the_model_are_written_out_and_then_repaired(judge):
     assert not result.before.accepted
     assert result.accepted
     assert [applied.repair for applied in result.applied] == ["inline_local_functions", "small_math"]
+    assert result.samples > 0
+
+
+def test_idle_nodes_go_on_request(judge):
+    body = "a = Identity (x)  b = Neg (a)  idle = Abs (b)  c = Identity (b)  y = Relu (c)"
+    result = repair(graph("(float[n, 4] x) => (float[n, 4] y)", body), judge, optimize=True)
+    assert [node.op_type for node in result.model.graph.node] == ["Neg", "Relu"]
+    assert result.samples > 0
+
+
+UNIQUE = "(float[6] x) => (float[4] y, int64[4] first, int64[6] inverse, int64[4] count)"
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "x"),
+    [
+        (UNIQUE, "y, first, inverse, count = Unique (x)", [3, 1, 3, 2, 5, 1]),
+        (UNIQUE, "y, first, inverse, count = Unique <sorted = 0> (x)", [3, 1, 3, 2, 5, 1]),
+        (
+            "(float[4, 2] x) => (float[3, 2] y, int64[3] first, int64[4] inverse, int64[3] count)",
+            "y, first, inverse, count = Unique <axis = 0> (x)",
+            [[3, 1], [1, 2], [3, 1], [1, 0]],
+        ),
+        ("(float[2, 3] x) => (int64[2, 3] y)", "y = NonZero (x)", [[0, 1, 0], [2, 0, 3]]),
+    ],
+)
+def test_data_dependent_results_of_declared_size(signature, body, x, judge):
+    result = repair(graph(signature, body), judge, given=[{"x": np.array(x, "f4")}])
+    assert result.accepted, result.rejected
+    assert [applied.repair for applied in result.applied] == ["selection"]
+
+
+def test_a_short_time_transform_with_a_step_known_at_run_time(judge):
+    body = "l = Constant <value = int64 {8}> ()  y = STFT <onesided = 1> (x, s, , l)"
+    given = {"x": np.random.default_rng(0).standard_normal((1, 16, 1)).astype("f4"), "s": np.array(4)}
+    result = repair(graph("(float[1, 16, 1] x, int64 s) => (float[1, 3, 5, 2] y)", body), judge, given=[given])
+    assert result.accepted
     assert result.samples > 0
 
 
