@@ -10,6 +10,7 @@ from repository_builder.onnx_graph import equal
 from repository_builder.onnx_graph.parser import ParserJudge
 from repository_builder.onnx_graph.repair import repair
 from repository_builder.onnx_graph.repairs import GRAPH_REPAIRS, NODE_REPAIRS
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -347,3 +348,9 @@ def test_contrib_operators_against_the_kernels_of_onnx_runtime(name, judge):
         return
     assert result.samples > 0
     assert not any(node.domain for node in result.model.graph.node)
+
+
+def test_every_repair_has_its_section_in_the_docs():
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    for candidate in (*NODE_REPAIRS, *GRAPH_REPAIRS):
+        assert f"\n### {candidate.name}\n" in page
