@@ -1,7 +1,8 @@
 """The process in which an engine is built: here, or inside a container of the pinned release.
 
 Here, reports come over a pipe of their own. A container passes no further pipes on, so there they come over standard
-output, and the log over standard error. In both, standard input is the leash that cancels the build.
+output, and the log over standard error. In both, standard input is the leash that cancels the build, and output is
+unbuffered: the last lines before NVIDIA's parser ends the process are the ones that matter.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _started(
     read_fd, write_fd = os.pipe()
     with os.fdopen(read_fd) as reports:
         child = subprocess.Popen(
-            [place.python, "-I", str(WORKER), str(path), str(write_fd)],
+            [place.python, "-I", "-u", str(WORKER), str(path), str(write_fd)],
             stdin=subprocess.PIPE, stdout=output, stderr=output, pass_fds=(write_fd,), start_new_session=True,
         )  # fmt: skip
         os.close(write_fd)
@@ -81,7 +82,7 @@ def container_command(wanted: Mapping[str, Any], image: str, request: Path) -> l
         "docker", "run", "--rm", "--init", "--interactive", "--gpus", "all", "--network", "none",
         "--user", f"{os.getuid()}:{os.getgid()}",
         *(word for mount in mounts for word in ("--volume", mount)),
-        image, "python3", "-I", str(WORKER), str(request), "-",
+        image, "python3", "-I", "-u", str(WORKER), str(request), "-",
     ]  # fmt: skip
 
 
