@@ -58,6 +58,15 @@ def fit(batches: Iterable[BatchCount]) -> BatchTime | None:
     return BatchTime(mean_time - slope * mean_size, slope, seen)
 
 
+def merged(before: Iterable[BatchCount], more: Iterable[BatchCount]) -> tuple[BatchCount, ...]:
+    """Both together, one entry per batch size."""
+    sums: dict[int, tuple[int, float]] = {}
+    for batch in (*before, *more):
+        count, seconds = sums.get(batch.size, (0, 0.0))
+        sums[batch.size] = (count + batch.count, seconds + batch.seconds)
+    return tuple(BatchCount(size, count, seconds) for size, (count, seconds) in sorted(sums.items()))
+
+
 def throughput_bound(time: BatchTime, instances: int, batch: int, load: Load, margin: float = MARGIN) -> float:
     """Inferences per second that cannot be exceeded.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, Protocol
 
 from repository_builder.sweep.latency import Latencies
 
@@ -127,7 +128,7 @@ class Sample:
     client: Mapping[str, float] = field(default_factory=dict)
     """Mean seconds that the client spent: `send`, `receive`, and `network` (with the server's own sending and receiving)."""
 
-    @property
+    @cached_property
     def p99(self) -> float:
         """99th percentile of the latency, in seconds."""
         return self.latencies.quantile(0.99)
@@ -155,3 +156,13 @@ class Refused:
     """A candidate that the server does not take, or that fails under load."""
 
     why: str
+
+
+class Measure(Protocol):
+    """Measures a window of a candidate; loads its setting first if it is not the one that is loaded, or `reload`."""
+
+    def __call__(self, candidate: Candidate, seconds: float, *, reload: bool = False) -> Sample | Refused: ...
+
+    def clock(self) -> float:
+        """Seconds since some start."""
+        ...

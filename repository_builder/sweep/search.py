@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from repository_builder.sweep.goal import Estimate, Goal, judge
-from repository_builder.sweep.model import BatchTime, fit, latency_floor, little, throughput_bound
-from repository_builder.sweep.sample import BatchCount, Candidate, Refused, Sample, Setting
+from repository_builder.sweep.model import BatchTime, fit, latency_floor, little, merged, throughput_bound
+from repository_builder.sweep.sample import BatchCount, Candidate, Measure, Refused, Sample, Setting
 from repository_builder.sweep.space import Runner, Space
 
 DISTURBED_CORES = 0.4
@@ -27,16 +27,6 @@ _DELAY_WORTH = 0.85
 
 _GOOD_ENOUGH = 0.75
 """A leader below this share of the best bound is not worth confirming yet, however late it is."""
-
-
-class Measure(Protocol):
-    """Measures a window of a candidate; loads its setting first if it is not the one that is loaded, or `reload`."""
-
-    def __call__(self, candidate: Candidate, seconds: float, *, reload: bool = False) -> Sample | Refused: ...
-
-    def clock(self) -> float:
-        """Seconds since some start."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +88,8 @@ class _State:
     refused: dict[Candidate, str] = field(default_factory=dict)
     rejected: set[Candidate] = field(default_factory=set)
     """Leaders that the race has disqualified."""
-    batches: dict[Runner, list[BatchCount]] = field(default_factory=dict)
+    batches: dict[Runner, tuple[BatchCount, ...]] = field(default_factory=dict)
+    """Executions so far, one entry per batch size."""
     extra: set[Candidate] = field(default_factory=set)
     """Points that Little's law suggested."""
     delays: dict[tuple[Runner, int], tuple[int, ...]] = field(default_factory=dict)
@@ -139,7 +130,9 @@ def _take(state: _State, candidate: Candidate, seconds: float, *, race: bool = F
         return None
     (estimate.raced if race else estimate.explored).append(sample)
     state.estimates[candidate] = estimate
-    state.batches.setdefault(_runner(candidate), []).extend(sample.times(state.space.model).batches)
+    state.batches[_runner(candidate)] = merged(
+        state.batches.get(_runner(candidate), ()), sample.times(state.space.model).batches
+    )
     _suggest(state, candidate, estimate)
     return sample
 
@@ -215,11 +208,8 @@ def _probe(state: _State, setting: Setting) -> Sample | None:
 def _explore(state: _State) -> None:
     """Measure points in the order of their bounds until none is left that could beat the best."""
     while open_points := _open(state):
-        _take(
-            state,
-            max(open_points, key=lambda point: _promise(state, point, open_points[point])),
-            state.options.explore_s,
-        )
+        order = _Order(state, _tail(state), {runner: fit(batches) for runner, batches in state.batches.items()})
+        _take(state, order.best(open_points), state.options.explore_s)
 
 
 def _open(state: _State) -> dict[Candidate, float]:
@@ -232,17 +222,28 @@ def _open(state: _State) -> dict[Candidate, float]:
     return found
 
 
-def _promise(state: _State, point: Candidate, bound: float) -> float:
-    """The order in which points are tried: by their bound, less where p99 is likely to break the budget.
+@dataclass(frozen=True)
+class _Order:
+    """The order in which points are tried."""
 
-    A point of the setting that is loaded costs no reload, so it may go first if it is nearly as promising.
-    """
-    time = fit(state.batches[_runner(point)])
-    likely = 0.0
-    if time is not None and state.goal.budget_s is not None:
-        floor = latency_floor(time, point.setting.instances, point.setting.max_batch, point.load, margin=1.0)
-        likely = floor * _tail(state) / state.goal.budget_s
-    return bound / max(likely, 1.0) ** 2 * (1.05 if point.setting == state.loaded else 1.0)
+    state: _State
+    tail: float
+    times: Mapping[Runner, BatchTime | None]
+
+    def promise(self, point: Candidate, bound: float) -> float:
+        """The bound, less where p99 is likely to break the budget.
+
+        A point of the setting that is loaded costs no reload, so it may go first if it is nearly as promising.
+        """
+        time, budget_s, likely = self.times[_runner(point)], self.state.goal.budget_s, 0.0
+        if time is not None and budget_s is not None:
+            floor = latency_floor(time, point.setting.instances, point.setting.max_batch, point.load, margin=1.0)
+            likely = floor * self.tail / budget_s
+        return bound / max(likely, 1.0) ** 2 * (1.05 if point.setting == self.state.loaded else 1.0)
+
+    def best(self, points: Mapping[Candidate, float]) -> Candidate:
+        """The most promising of these points, which come with their bounds."""
+        return max(points, key=lambda point: self.promise(point, points[point]))
 
 
 def _tail(state: _State) -> float:
