@@ -102,8 +102,8 @@ def _requests(tensors) -> list[triton.InferInput]:
 
 
 def renamed(entries: dict[str, pages.Entry], prefix: str) -> dict[str, pages.Entry]:
-    """The example with its models `m` and `e` called `<prefix>m` and `<prefix>e`, so that all can live in one repository."""
-    names = re.compile(r'^(name|\s*model_name): "([me])"', re.MULTILINE)
+    """The example with its models `m`, `n` and `e` called `<prefix>m` …, so that all can live in one repository."""
+    names = re.compile(r'(?m)(^name|model_name): "([men])"')
     renamed_ = {}
     for path, entry in entries.items():
         text = names.sub(rf'\1: "{prefix}\2"', entry.text) if entry.kind == "text" else entry.text
