@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,8 @@ class Prover:
             return Verdict(f"{error.message()}\n{self._log(prefix)}")
         answer = "\n".join(filter(None, map(self._ask, names)))
         for name in names:
-            self.client.unload_model(name, unload_dependents=True)
+            with suppress(InferenceServerException):  # "versions that are still available": it goes later
+                self.client.unload_model(name, unload_dependents=True)
         return Verdict("", answer)
 
     def _log(self, prefix: str) -> str:
