@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +45,11 @@ def compile_plugin(
     """
     recipe = plugin_recipe(operator, nvcc, architectures, headers)
     folder = cache_folder() / "plugins" / _key(recipe)
-    library = folder / operator.library
-    if cached := _intact(folder, library):
-        return Compiled(operator, library, cached, recipe, cached=True)
-    progress(f"{operator.key}: kernels for {', '.join(architectures)}", 0.0)
-    kernels = _kernels(operator, nvcc, architectures, recipe)
-    with _fresh(folder) as work:
-        sources = [operator.file("_plugin.cpp"), *([operator.common / "registration.cpp"] if headers else [])]
+    sources = [operator.file("_plugin.cpp"), *([operator.common / "registration.cpp"] if headers else [])]
+
+    def make(work: Path) -> None:
+        progress(f"{operator.key}: kernels for {', '.join(architectures)}", 0.0)
+        kernels = _kernels(operator, nvcc, architectures, recipe)
         objects = [work / f"{source.stem}.o" for source in sources]
         progress(f"{operator.key}: TensorRT shell", 0.8)
         for source, target in zip(sources, objects, strict=True):
@@ -61,19 +58,22 @@ def compile_plugin(
         for path in objects:
             path.unlink()
         shutil.copyfile(kernels / USAGE, work / USAGE)
-        _seal(work, operator.library, recipe)
-    return Compiled(operator, library, _digest(library), recipe, cached=False)
+
+    cached = _once(folder, operator.library, recipe, make)
+    library = folder / operator.library
+    return Compiled(operator, library, _digest(library), recipe, cached)
 
 
 def _kernels(operator: Operator, nvcc: Nvcc, architectures: Sequence[str], recipe: dict[str, Any]) -> Path:
     """The folder with the kernels' object file: the slow part, and the same for every TensorRT."""
     own = {**recipe, "tensorrt": "any", "kind": "kernels"}
     folder = cache_folder() / "plugins" / _key(own)
-    if not _intact(folder, folder / KERNEL):
-        with _fresh(folder) as work:
-            report = _run(kernel_command(operator, nvcc, architectures, work / KERNEL), folder)
-            (work / USAGE).write_text(usage_table(report), encoding="utf-8")
-            _seal(work, KERNEL, own)
+
+    def make(work: Path) -> None:
+        report = _run(kernel_command(operator, nvcc, architectures, work / KERNEL), folder)
+        (work / USAGE).write_text(usage_table(report), encoding="utf-8")
+
+    _once(folder, KERNEL, own, make)
     return folder
 
 
@@ -82,17 +82,15 @@ def compile_host(operator: Operator) -> Path:
     compiler = host_compiler()
     recipe = {"host": _version(compiler), "flags": HOST_FLAGS, "sources": _sources(operator), "name": operator.key}
     folder = cache_folder() / "plugins" / _key(recipe)
-    library = folder / f"host_{operator.library}"
-    if not _intact(folder, library):
-        with _fresh(folder) as work:
-            definition = ["-include", str(operator.file("_operator.h")), f"-DTRB_OPERATOR={operator.cpp_class}"]
-            include = f"-I{operator.common.parent}"
-            source = str(operator.common / "host.cpp")
-            _run(
-                [compiler, *HOST_FLAGS, "-shared", include, *definition, source, "-o", str(work / library.name)], folder
-            )
-            _seal(work, library.name, recipe)
-    return library
+    name = f"host_{operator.library}"
+
+    def make(work: Path) -> None:
+        definition = ["-include", str(operator.file("_operator.h")), f"-DTRB_OPERATOR={operator.cpp_class}"]
+        flags = [*HOST_FLAGS, "-shared", f"-I{operator.common.parent}", *definition]
+        _run([compiler, *flags, str(operator.common / "host.cpp"), "-o", str(work / name)], folder)
+
+    _once(folder, name, recipe, make)
+    return folder / name
 
 
 def plugin_recipe(
@@ -106,6 +104,7 @@ def plugin_recipe(
         "nvcc": nvcc.version,
         "host_compiler": _version(host_compiler()),
         "tensorrt": headers.version if headers else None,
+        "commands": _digest(Path(__file__)),
     }
 
 
@@ -170,33 +169,24 @@ def _advice(text: str) -> str:
     return "correct the source; the whole output is in the log"
 
 
-class _fresh:  # noqa: N801  (reads as the function it stands for)
-    """A work folder beside `folder` that takes its place if the body ends well, so that failures are never cached."""
+def _once(folder: Path, name: str, recipe: dict[str, Any], make: Callable[[Path], None]) -> bool:
+    """Fill `folder` by `make` unless it holds what was stored there; True if it did. One process at a time."""
+    from filelock import FileLock
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> Path:
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
-        self._work = Path(tempfile.mkdtemp(dir=self._folder.parent, prefix=".work-"))
-        return self._work
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self._work)
-            return
-        shutil.rmtree(self._folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if _intact(folder, folder / name):
+            return True
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".work-"))
         try:
-            os.replace(self._work, self._folder)  # noqa: PTH105  (Path.replace refuses folders on some systems)
-        except OSError:
-            shutil.rmtree(self._work)  # another process was faster with the same content
-            if not self._folder.is_dir():
-                raise
-
-
-def _seal(work: Path, name: str, recipe: dict[str, Any]) -> None:
-    text = json.dumps({"recipe": recipe, "sha256": _digest(work / name)}, indent=2)
-    (work / "recipe.json").write_text(text, encoding="utf-8")
+            make(work)
+            text = json.dumps({"recipe": recipe, "sha256": _digest(work / name)}, indent=2)
+            (work / "recipe.json").write_text(text, encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+            work.rename(folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)  # after a failure or an interruption
+    return False
 
 
 def _intact(folder: Path, library: Path) -> str | None:

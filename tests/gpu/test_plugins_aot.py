@@ -75,7 +75,7 @@ def test_a_kernel_with_its_attributes_baked_in(tmp_path: Path) -> None:
         x, grid, mode="linear", padding_mode="border", align_corners=1
     )
     driver = Driver()
-    got = np.full_like(right, np.nan)
+    got = np.full(right.shape, np.nan, right.dtype)
     addresses = [driver.upload(array) for array in (x, grid, got)]
     sizes = [ctypes.c_int32(size) for array in (x, grid, right) for size in array.shape]
     kernel = driver.kernel(module.with_suffix(".ptx").read_bytes() + b"\0", baked.name)

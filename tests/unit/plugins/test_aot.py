@@ -4,18 +4,26 @@ What only TensorRT on a GPU can show (the plan carries the PTX and gives the rig
 """
 
 import ast
+import ctypes
 import re
+import subprocess
 from pathlib import Path
 
+import ml_dtypes
+import numpy as np
 import onnx.parser
 import pytest
 
 from repository_builder.errors import GraphError
-from repository_builder.plugins import aot, needed, operators
+from repository_builder.plugins import aot, needed, operators, testing
+from repository_builder.plugins.compile import HOST_FLAGS
+from repository_builder.plugins.library import load_reference
 from repository_builder.plugins.tensorrt_graph import rewrite
-from repository_builder.plugins.toolchain import find_nvcc
+from repository_builder.plugins.toolchain import find_nvcc, host_compiler
+from repository_builder.resources import data_folder
 
 ALL = operators.shipped()
+PLUGINS = data_folder("plugins_cuda")
 GRAPHS = {
     "grid_sample": """<ir_version: 9, opset_import: ["" : 20]>
         g (float16[n,c,d,h,w] x, float[n,a,b,e,3] p) => (float16[n,c,a,b,e] y)
@@ -54,6 +62,46 @@ def test_a_node_becomes_ptx_and_a_module(key: str, tmp_path: Path) -> None:
     (node,) = rewrite(model, ALL)[0].graph.node
     assert (node.op_type, needed.attributes_of(node)["plugin_namespace"]) == (baked.name, b"trb_aot")
     assert needed.attributes_of(node)["aot"] == 1
+
+
+NUMPY = {1: np.dtype("float32"), 10: np.dtype("float16"), 16: np.dtype(ml_dtypes.bfloat16), 7: np.dtype("int64")}
+INPUTS = {
+    "grid_sample": [(2, 3, 4, 5, 6), (2, 3, 2, 4, 3)],
+    "col2im": [(2, 8, 4)],
+    "cumprod": [(5, 8)],
+    "det": [(7, 3, 3)],
+    "inverse": [(7, 4, 4)],
+    "causal_conv_with_state": [(2, 8, 9), (8, 1, 4), (8,)],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", GRAPHS)
+def test_the_generated_kernel_computes_what_the_reference_says(key: str, tmp_path: Path) -> None:
+    """Its source compiled for a machine of one thread: baked attributes, order of arguments, shapes from dimensions."""
+    model = onnx.parser.parse_model(GRAPHS[key])
+    baked = aot.bake(needed.uses(model, ALL)[0], aot.types_of(model))
+    code, library = tmp_path / "kernel.cpp", tmp_path / "kernel.so"
+    code.write_text(aot.source(baked))
+    shim = ["-include", str(Path(__file__).with_name("one_thread.h"))]
+    include = [f"-I{PLUGINS}", f"-I{PLUGINS / 'common'}"]
+    subprocess.run([host_compiler(), *HOST_FLAGS[:3], "-shared", *shim, *include, str(code), "-o", library], check=True)
+    rng = np.random.default_rng(5)
+    inputs = [
+        rng.uniform(-1, 1, shape).astype(NUMPY[kind]) if kind != 7 else rng.integers(-2, 3, shape)
+        for shape, (kind, _) in zip(INPUTS[key], baked.inputs, strict=True)
+    ]
+    if key == "inverse":
+        inputs[0] = (inputs[0].astype("f") + 3 * np.eye(4)).astype(inputs[0].dtype)
+    attributes = {name: value for name, value in baked.attributes.items() if name != "present"}
+    right = load_reference(baked.operator.folder)(*inputs, **attributes)
+    outputs = [np.zeros(array.shape, array.dtype) for array in right]
+    arrays = [*inputs, *outputs]
+    addresses = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
+    sizes = [ctypes.c_int32(size) for array in arrays for size in array.shape]
+    kernel = getattr(ctypes.CDLL(str(library)), baked.name)
+    kernel(*addresses[: len(inputs)], *sizes, *addresses[len(inputs) :])
+    assert testing.differences("the reference", outputs, right, 2e-2 if key == "inverse" else None) == ""
 
 
 def test_other_attributes_are_another_kernel() -> None:
