@@ -74,7 +74,7 @@ def _reference(content: bytes) -> Any:
 
     try:
         return ReferenceEvaluator(content)
-    except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
         raise GraphError("nothing can run the graph here", why=str(error)[:300]) from error
 
 

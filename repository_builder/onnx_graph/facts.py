@@ -45,7 +45,9 @@ class Facts:
             self._tensors[tensor.name] = tensor
         for node in graph.node:
             if node.op_type == "Constant" and node.domain in walk.STANDARD_DOMAINS:
-                self._tensors[node.output[0]] = _constant(node)
+                tensor = _constant(node)
+                if tensor is not None:
+                    self._tensors[node.output[0]] = tensor
 
     def _backwards(self, graph: onnx.GraphProto) -> None:
         """What reads a tensor element by element tells its shape, where only the result's is declared."""
@@ -114,16 +116,20 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return table
 
 
-def _constant(node: onnx.NodeProto) -> onnx.TensorProto:
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The tensor that a Constant node holds; None for sparse ones and for nodes without a value."""
     import numpy as np
     from onnx import numpy_helper
 
+    if len(node.attribute) != 1:
+        return None
     (attribute,) = node.attribute
-    if attribute.HasField("t"):
-        return attribute.t
-    kind = {"value_float": "f4", "value_floats": "f4", "value_int": "i8", "value_ints": "i8"}.get(attribute.name)
-    value = attributes(node)[attribute.name]
-    return numpy_helper.from_array(np.asarray(value, kind) if kind else np.asarray(value, object))
+    if attribute.name == "value":
+        return attribute.t if attribute.HasField("t") else None
+    kinds = {"value_float": "f4", "value_floats": "f4", "value_int": "i8", "value_ints": "i8"}
+    if attribute.name not in kinds:
+        return None  # texts and sparse tensors: nothing here asks for them
+    return numpy_helper.from_array(np.asarray(attributes(node)[attribute.name], kinds[attribute.name]))
 
 
 def _inferred(light: onnx.ModelProto) -> onnx.ModelProto:

@@ -143,13 +143,32 @@ def _tensors(model: onnx.ModelProto, path: Path) -> Iterator[Problem]:
     for tensor in walk.tensors(model):
         expected = external.expected_bytes(tensor)
         stored = len(tensor.raw_data) if tensor.HasField("raw_data") else expected
-        if any(dim < 0 for dim in tensor.dims) or stored != expected:
+        if any(dim < 0 for dim in tensor.dims) or stored != expected or not _complete(tensor):
             yield Problem(
                 f"the ONNX graph `{path.name}` is invalid",
                 f"{path} (tensor `{tensor.name}`)",
-                f"its shape {list(tensor.dims)} needs {expected} bytes, but {stored} are stored",
+                f"its shape {list(tensor.dims)} needs {expected} bytes, but {stored} are stored"
+                if stored != expected
+                else f"the number of stored values does not fit its shape {list(tensor.dims)}",
                 "the file is damaged: export or copy it again",
             )
+
+
+_FIELDS = {1: "float_data", 7: "int64_data", 8: "string_data", 11: "double_data", 12: "uint64_data", 13: "uint64_data"}
+_PER_VALUE = {14: 2, 15: 2}
+"""Types whose values take two entries (complex numbers)."""
+_PACKED = {21: 2, 22: 2, 23: 2, 25: 4, 26: 4}
+"""Types of which several values share one entry."""
+
+
+def _complete(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor that is not stored as raw bytes has as many entries as its shape calls for."""
+    if tensor.HasField("raw_data") or external.is_external(tensor) or not tensor.data_type:
+        return True
+    field = {14: "float_data", 15: "double_data"}.get(tensor.data_type, _FIELDS.get(tensor.data_type, "int32_data"))
+    packed = _PACKED.get(tensor.data_type, 1)
+    wanted = -(-_elements(tensor) * _PER_VALUE.get(tensor.data_type, 1) // packed)
+    return len(getattr(tensor, field)) == wanted
 
 
 def _order(graph: onnx.GraphProto, path: Path) -> Iterator[Problem]:

@@ -85,7 +85,7 @@ def _evaluated(node: onnx.NodeProto, inputs: dict[str, Any], model: onnx.ModelPr
     single = helper.make_model(helper.make_graph([node], "fold", empty, outputs), opset_imports=model.opset_import)
     try:
         values = ReferenceEvaluator(single).run(None, inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError):
+    except (RuntimeError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError, AssertionError):
         return None
     names = [name for name in node.output if name]
     if any(not hasattr(value, "size") or value.size > _LARGEST for value in values):

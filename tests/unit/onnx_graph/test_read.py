@@ -155,6 +155,12 @@ class TestStructure:
         (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
         assert "needs 16 bytes, but 2 are stored" in refusal(tmp_path / "m.onnx")
 
+    def test_initializer_with_too_few_values(self, tmp_path):
+        model = onnx.parser.parse_model(GOOD)
+        model.graph.initializer.append(TensorProto(name="w", data_type=1, dims=[4], float_data=[1.0]))
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        assert "number of stored values" in refusal(tmp_path / "m.onnx")
+
     def test_fault_in_a_subgraph(self, tmp_path):
         text = """
         <ir_version: 9, opset_import: ["" : 18]>
