@@ -84,7 +84,8 @@ def requests_of(repository: Path | None, model: str, *, batched: bool, file: Pat
             why="a remote server does not give away its golden files",
             fix="name the repository with --golden REPOSITORY, or recorded requests with --input-data FILE",
         )
-    inputs = golden.read(golden_files(repository, [model])[model]).inputs
+    recorded = golden.read(golden_files(repository, [model])[model])
+    inputs = recorded.inputs
     first = {name: array[:1] if batched else array for name, array in inputs.items()}
     with ExitStack() as stack:
         import tempfile
@@ -92,13 +93,16 @@ def requests_of(repository: Path | None, model: str, *, batched: bool, file: Pat
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="triton-repo-sweep-"))
         path = Path(folder, "input_data.json")
         write_input_data(path, inputs, batched=batched)
-        yield Requests(path, first, _shared_memory(first))
+        yield Requests(path, first, _shared_memory(first, recorded.outputs))
 
 
-def _shared_memory(first: Mapping[str, Any]) -> tuple[str, ...]:
-    size = sum(array.nbytes for array in first.values() if array.dtype != object)
-    strings = any(array.dtype == object for array in first.values())
-    return ("--shared-memory", "system") if size >= SHARED_MEMORY_FROM and not strings else ()
+def _shared_memory(first: Mapping[str, Any], outputs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Arguments that send large tensors through shared memory; strings have no fixed size and stay in the request."""
+    size = sum(array.nbytes for array in first.values())
+    if size < SHARED_MEMORY_FROM or any(array.dtype == object for array in (*first.values(), *outputs.values())):
+        return ()
+    largest = max(array.nbytes for array in outputs.values())  # of all recorded rows: more than one request needs
+    return ("--shared-memory", "system", "--output-shared-memory-size", str(max(largest, 102_400)))
 
 
 @dataclass(frozen=True)

@@ -233,3 +233,17 @@ def test_nothing_beyond_a_profile():
     assert member.space(2, (1, 64)).batches == (1, 2, 4, 8, 16)
     with pytest.raises(SpecError, match="cannot try a batch of 32"):
         member.space(2, (1, 64), axes={"max_batch": (32,)})
+
+
+def test_large_tensors_travel_through_shared_memory_and_strings_never_do():
+    import numpy as np
+
+    from repository_builder.sweep.local import _shared_memory
+
+    large, small = np.zeros((1, 3, 320, 320), np.float32), np.zeros((2, 10), np.float32)
+    text = np.array([[b"a" * (2 << 20)]], object)
+    assert _shared_memory({"x": small}, {"y": small}) == ()
+    assert _shared_memory({"x": large}, {"y": small})[-1] == "102400"
+    assert _shared_memory({"x": large}, {"y": large})[-1] == str(large.nbytes)
+    assert _shared_memory({"x": large, "t": text}, {"y": small}) == ()
+    assert _shared_memory({"x": large}, {"y": text}) == ()
