@@ -93,7 +93,7 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
         onnx_file=None if defined else model.source.onnx,
         export=defined or exported,
         max_batch_size=model.max_batch_size,
-        reads=choice.target.READS,
+        reads=_reads(model, choice),
         tools=machine.versions(*GRAPH_TOOLS),
     )
     tools = {p for processor in (before, after) if processor for p in PROCESSOR_TOOLS.get(processor.entry, ())}
@@ -113,6 +113,14 @@ def _plan(name: str, model: ModelSpec, machine: Machine) -> Plan:
     optional = {"export": exported, "define": defined, "plugins": compiled}
     found = {role: stage for role, stage in optional.items() if stage}
     return Plan(name, model, choice, found | {"graph": graph, "golden": recorded} | own)
+
+
+def _reads(model: ModelSpec, choice: Choice) -> Mapping[str, Any]:
+    """What the target reads; with plugins the graph may be as new as ONNX Runtime reads: the new operators are plugins."""
+    from repository_builder.plugins.cpu import RUNTIME_OPSET
+
+    reads = choice.target.READS
+    return {**reads, "opset": max(reads["opset"], RUNTIME_OPSET)} if model.plugins else reads
 
 
 def _define(name: str, model: ModelSpec, exported: Stage | None) -> Stage:

@@ -7,6 +7,7 @@ runs wherever ONNX Runtime does: in the parity gate, in the embedded server, in 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 BODY = "function.onnxtxt"
 BODIES = "trb.bodies"
+ORIGINAL = "trb.node"
+"""Key of a node's metadata under which the node stands as it was."""
 RUNTIME_OPSET = 26
 """Newest opset that ONNX Runtime 1.27 to 1.31 reads."""
 
@@ -41,7 +44,21 @@ def define(model: onnx.ModelProto, operators: Sequence[Operator]) -> onnx.ModelP
     copy.CopyFrom(model)
     _add_user_bodies(copy, operators)
     _add_standard_bodies(copy)
+    lower(copy, RUNTIME_OPSET)
     return copy
+
+
+def restore(model: onnx.ModelProto) -> None:
+    """Undo what `define` did to operators of the standard, in place: plugins are found by the operator's own name."""
+    import onnx
+
+    for node in nodes(model.graph):
+        kept = [entry.value for entry in node.metadata_props if entry.key == ORIGINAL]
+        if node.domain == BODIES and kept:
+            original = onnx.NodeProto.FromString(base64.b64decode(kept[0]))
+            node.op_type, node.domain = original.op_type, original.domain
+            del node.attribute[:], node.metadata_props[:]
+            node.attribute.extend(original.attribute)
 
 
 def read_body(operator: Operator) -> onnx.FunctionProto:
@@ -120,11 +137,26 @@ def _add_standard_bodies(model: onnx.ModelProto) -> None:
             body = _standard_body(node, standard.version, types)
             body.domain, body.name = BODIES, f"{node.op_type}_{count}"
             count += 1
+            original = base64.b64encode(node.SerializeToString()).decode()
+            node.metadata_props.add(key=ORIGINAL, value=original)
             _call(node, body)
             model.functions.append(body)
     if count:
         model.opset_import.append(make_opsetid(BODIES, 1))
-    standard.version = RUNTIME_OPSET
+
+
+def lower(model: onnx.ModelProto, opset: int) -> None:
+    """Mark the graph, in place, as of an older opset, if that changes the meaning of no operator in it."""
+    standard = next((entry for entry in model.opset_import if entry.domain in STANDARD[:2]), None)
+    if standard is None or standard.version <= opset:
+        return
+    own = [node for node in nodes(model.graph) if node.domain in STANDARD[:2]]
+    own += [node for function in model.functions for node in function.node if node.domain in STANDARD[:2]]
+    if all(_meaning(node.op_type, standard.version) == _meaning(node.op_type, opset) for node in own):
+        for function in model.functions:
+            for entry in function.opset_import:
+                entry.version = min(entry.version, opset) if entry.domain in STANDARD[:2] else entry.version
+        standard.version = opset
 
 
 def _standard_body(node: onnx.NodeProto, opset: int, types: Mapping[str, bytes]) -> onnx.FunctionProto:
@@ -166,6 +198,19 @@ def _since(op_type: str, opset: int) -> int:
         return int(onnx.defs.get_schema(op_type, opset, "").since_version)
     except onnx.defs.SchemaError:
         return 0
+
+
+def _meaning(op_type: str, opset: int) -> Any:
+    """What an operator is at an opset, types left out: most new versions of operators only add data types."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    attributes = {a.name: (a.required, a.default_value.SerializeToString()) for a in schema.attributes.values()}
+    tensors = [port.name for port in (*schema.inputs, *schema.outputs)]
+    return attributes, tensors, schema.min_input, schema.max_input, schema.doc
 
 
 def _types(model: onnx.ModelProto) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from repository_builder.plugins.binding import bind
+from repository_builder.plugins.cpu import restore
 from repository_builder.plugins.needed import PLUGIN_DOMAIN, Use, attributes_of, nodes, uses
 from repository_builder.plugins.operators import Operator
 
@@ -23,6 +24,7 @@ def rewrite(model: onnx.ModelProto, operators: Sequence[Operator]) -> tuple[onnx
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    restore(copy)
     found = uses(copy, operators)
     for use in found:
         _rename(use)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import onnx
 
 FACTS = "plugins.json"
+PARSER_OPSET = 24
+"""Newest opset that the ONNX parser of TensorRT 11.1 reads."""
 _KINDS = (".yaml", ".py", ".h", ".cuh", ".cu", ".cpp", ".map", ".onnxtxt")
 _OWN_DESCRIPTION = re.compile(r"folder\.\d+/(.*/)?operator\.yaml")
 OWN = tuple(
@@ -111,7 +113,7 @@ def prepare(onnx_file: Path, folder: Path, out: Path) -> tuple[Path, list[str]]:
     Raises StageFailed where the libraries were compiled without TensorRT's headers: no engine can use them.
     """
     from repository_builder.onnx_graph import read
-    from repository_builder.plugins import aot, needed, tensorrt_graph
+    from repository_builder.plugins import aot, cpu, needed, tensorrt_graph
 
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     found = libraries(folder)
@@ -124,9 +126,11 @@ def prepare(onnx_file: Path, folder: Path, out: Path) -> tuple[Path, list[str]]:
         )
     used = catalogue.find([folder / "operators"])
     model = read.load(onnx_file)
+    cpu.restore(model)
     ahead = [use for use in needed.uses(model, used) if use.operator.key in facts["ahead_of_time"]]
     modules = aot.embed(model, ahead, find_nvcc(), out) if ahead else []
     model, _ = tensorrt_graph.rewrite(model, used)
+    cpu.lower(model, PARSER_OPSET)  # nodes that are plugins now no longer hold it up
     target = out / "plugin_graph.onnx"
     _write(model, onnx_file.parent, target)
     return target, [str(path) for path in (*found.values(), *modules)]

@@ -132,6 +132,42 @@ def test_operators_newer_than_onnx_runtime_run_there(key: str) -> None:
     assert ran >= 13
 
 
+ATTENTION = """g (float[b,t,8] q, float[b,t,8] k, float[b,t,8] v, float[b,t,2] d, float[b,t,2] r)
+        => (float[b,t,8] y, float[b,2,4,4] s)
+    { y, s = LinearAttention <q_num_heads = 2, kv_num_heads = 2> (q, k, v, "", d, r) }"""
+
+
+def attention() -> onnx.ModelProto:
+    model = parse(ATTENTION.replace('""', "q"), '<ir_version: 12, opset_import: ["" : 27]>\n')
+    model.graph.node[0].input[3] = ""
+    return model
+
+
+def test_a_defined_operator_is_found_again_for_its_plugin() -> None:
+    defined = cpu.define(attention(), ALL)
+    assert defined.graph.node[0].domain == "trb.bodies"
+    assert defined.opset_import[0].version == 26
+    changed, used = rewrite(defined, ALL)
+    cpu.lower(changed, 24)
+    assert changed.opset_import[0].version == 24, "TensorRT's parser reads no newer one"
+    assert [operator.key for operator in used] == ["linear_attention"]
+    (node,) = changed.graph.node
+    assert (node.op_type, list(node.input)) == ("LinearAttention", ["q", "k", "v", "d", "r"])
+    assert needed.attributes_of(node)["present"] == [1, 1, 1, 0, 1, 1]
+    assert needed.attributes_of(node)["q_num_heads"] == 2
+    assert not changed.functions
+
+
+def test_an_opset_is_not_lowered_below_what_an_operator_means() -> None:
+    model = parse("g (float[4] x) => (float[4] y) <int64 a = {0}> { y = CumProd (x, a) }",
+                  '<ir_version: 12, opset_import: ["" : 26]>\n')  # fmt: skip
+    cpu.lower(model, 24)
+    assert model.opset_import[0].version == 26
+    changed, _ = rewrite(model, ALL)
+    cpu.lower(changed, 24)
+    assert changed.opset_import[0].version == 24, "as a plugin it holds nothing up"
+
+
 def test_a_body_must_be_that_of_the_operator(tmp_path: Path) -> None:
     folder = tmp_path / "twice"
     folder.mkdir()
