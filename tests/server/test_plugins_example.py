@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx.reference import ReferenceEvaluator
 
 from repository_builder.cli import main
 from repository_builder.plugins import operators, testing
+from repository_builder.plugins.library import load_reference
 from repository_builder.repository import golden
 from repository_builder.serving.client import Client
 from repository_builder.serving.server import serve
@@ -78,3 +80,24 @@ def test_an_operator_that_does_not_do_what_it_says_stops_the_build(tmp_path: Pat
     spec.write_text(spec.read_text().replace("volume_warp.onnx", "volume_warp.onnx"))
     assert main(["build", str(spec), "--output", str(tmp_path / "repository")]) == 4
     assert not (tmp_path / "repository").exists()
+
+
+def test_an_operator_newer_than_onnx_runtime_is_served(tmp_path: Path, fresh_cache: Path) -> None:
+    """LinearAttention of opset 27: ONNX Runtime reads 26, the standard's own function body makes up for it."""
+    model = onnx.parser.parse_model("""<ir_version: 12, opset_import: ["" : 27]>
+        g (float[b,t,8] q, float[b,t,8] k, float[b,t,8] v) => (float[b,t,8] y, float[b,2,4,4] s)
+        { y, s = LinearAttention <q_num_heads = 2, kv_num_heads = 2, update_rule = "linear"> (q, k, v) }""")
+    onnx.save(model, tmp_path / "attention.onnx")
+    (tmp_path / "deploy.yaml").write_text(
+        "models:\n  attention:\n    source: {onnx: attention.onnx}\n    target: onnxruntime_onnx\n    plugins: {}\n"
+    )
+    repository = tmp_path / "repository"
+    assert main(["build", str(tmp_path / "deploy.yaml"), "--output", str(repository)]) == 0
+    rng = np.random.default_rng(1)
+    inputs = {name: rng.normal(size=(1, 3, 8)).astype(np.float32) for name in "qkv"}
+    reference = load_reference(ROOT / "plugins_cuda" / "linear_attention")
+    right, state = reference(*inputs.values(), q_num_heads=2, kv_num_heads=2, update_rule="linear")
+    with serve(repository, graceful=False) as running, Client(running.grpc) as client:
+        answer = client.infer("attention", inputs)
+    np.testing.assert_allclose(answer["y"], right, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(answer["s"], state, rtol=1e-4, atol=1e-5)
