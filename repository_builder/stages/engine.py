@@ -72,7 +72,8 @@ def run(context: StageContext) -> None:
     _require_version(params, engine)
     precision = _precision(context)
     audit(engine, precision, where=str(onnx_file))
-    told = {"precision": precision, "profiles_origin": origin}
+    capabilities = engine.raw["compute_capabilities"] or list(params.get("built_for", ()))
+    told = {"precision": precision, "profiles_origin": origin, "compute_capabilities": capabilities}
     (context.out / FACTS).write_text(json.dumps({**engine.raw, **told}, indent=1), encoding="utf-8")
 
 

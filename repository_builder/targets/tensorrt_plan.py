@@ -54,6 +54,7 @@ def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Mac
         )
     params = {
         "gpu": f"{gpu.name} {gpu.compute_capability}",
+        "built_for": [gpu.compute_capability],
         "version": machine.packages["tensorrt"],
         "container": machine.packages.get(IN_CONTAINER),
         "hardware_compatibility": options.hardware_compatibility,

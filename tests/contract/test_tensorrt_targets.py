@@ -133,6 +133,15 @@ def test_a_plan_is_built_for_the_gpu_that_is_here():
     assert "NVIDIA L4 (8.9)" in caught.value.problems[0].why
 
 
+def test_a_plan_says_for_which_gpu_and_release_it_is_built():
+    stages = TARGETS["tensorrt_plan"].stages("net", model("tensorrt_plan"), None, None, FULL)  # type: ignore[arg-type]
+    params = stages["engine"].params
+    assert params["built_for"] == ["8.9"]
+    assert params["gpu"] == "NVIDIA L4 8.9"
+    assert (params["package"], params["version"], params["container"]) == ("tensorrt", "11.1.0.106", None)
+    assert stages["engine"].tools == {"tensorrt": "11.1.0.106"}
+
+
 def test_gpus_of_different_kinds_need_hardware_compatibility():
     machine = Machine((GPU, Gpu("NVIDIA A10", "8.6", 24000, "580")), PACKAGES, "3.11.0", "Linux x86_64")
     with pytest.raises(TargetUnavailable, match="one plan of `net` for every GPU"):

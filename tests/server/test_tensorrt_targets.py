@@ -12,18 +12,26 @@ import yaml
 
 from repository_builder import builder
 from repository_builder.errors import CheckFailed
+from repository_builder.machine import this_machine
 from repository_builder.repository import manifest
 from repository_builder.repository.pbtxt import parse
 from repository_builder.serving.server import serve
 from repository_builder.serving.verify import verify
+from repository_builder.targets import tensorrt_plan
 from tests.conftest import ROOT
 from tests.unit.build.test_engine import Quiet
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
+TARGETS_HERE = ["tensorrt_rtx", *(["tensorrt_plan"] if not tensorrt_plan.missing(this_machine()) else [])]
+"""The full TensorRT only where it and a GPU are."""
+
+
 def example(name: str, folder: Path, **changes) -> Path:
     """A copy of an example with some fields of its TensorRT spec replaced."""
+    if changes.get("target") == "tensorrt_plan":
+        changes["tensorrt"] = {}  # it builds for the GPU that is here
     shutil.copytree(ROOT / "examples" / name, folder / name)
     file = folder / name / "tensorrt.yaml"
     spec = yaml.safe_load(file.read_text())
@@ -47,6 +55,7 @@ def rehearsed(repository: Path) -> None:
     assert all(result.passed for result in results)
 
 
+@pytest.mark.parametrize("target", TARGETS_HERE)
 @pytest.mark.parametrize(
     ("precision", "dtype"),
     [
@@ -55,21 +64,25 @@ def rehearsed(repository: Path) -> None:
         ({"try": ["int8"], "calibration": "calibration.npz", "metric": "top1"}, "INT8"),
     ],
 )
-def test_digits_in_every_precision(tmp_path, precision, dtype):
-    repository, notes = built("digits", tmp_path, precision=precision)
+def test_digits_in_every_precision(tmp_path, precision, dtype, target):
+    repository, notes = built("digits", tmp_path, precision=precision, target=target)
     engine = notes["engine"]
     assert engine["precision"] == dtype.lower()
-    assert engine["compute_capabilities"] == ["8.6", "8.9", "12.0"]
+    assert engine["compute_capabilities"] == (
+        ["8.6", "8.9", "12.0"] if target == "tensorrt_rtx" else [this_machine().gpus[0].compute_capability]
+    )
     assert engine["profiles_from"] in ("engine", "report")
     config = parse((repository / "digits_core" / "config.pbtxt").read_text(), "config.pbtxt").config
     assert config.max_batch_size == max(p["shapes"]["pixels"]["max"][0] for p in engine["profiles"])
-    assert not config.instance_group[0].profile, "Triton's core takes it for its own TensorRT backend only"
+    # Triton's core takes the list for its own TensorRT backend only
+    assert list(config.instance_group[0].profile) == ([] if target == "tensorrt_rtx" else ["0", "1"])
     facts = json.loads((repository / "digits_core" / "engine.json").read_text())
     assert sum(layer["dtype"] == dtype for layer in facts["network"]["heavy"]) >= 2
     if dtype == "INT8":
         rehearsed(repository)
 
 
+@pytest.mark.parametrize("target", TARGETS_HERE)
 @pytest.mark.parametrize(
     ("precision", "dtype"),
     [
@@ -78,9 +91,9 @@ def test_digits_in_every_precision(tmp_path, precision, dtype):
         ({"try": ["int8"], "calibration": "golden", "count": 16, "method": "max", "threshold": 0.3}, "INT8"),
     ],
 )
-def test_sentence_embedding_in_every_precision(tmp_path, precision, dtype):
+def test_sentence_embedding_in_every_precision(tmp_path, precision, dtype, target):
     """INT8 of this network is built, and is not good: its gate is opened wide here, and would refuse it as it stands."""
-    repository, notes = built("sentence_embedding", tmp_path, precision=precision)
+    repository, notes = built("sentence_embedding", tmp_path, precision=precision, target=target)
     assert notes["engine"]["precision"] == dtype.lower()
     assert [p["name"] for p in notes["engine"]["profiles"]] == ["interactive", "bulk"]
     facts = json.loads((repository / "sentence_embedding_core" / "engine.json").read_text())

@@ -9,7 +9,7 @@ import yaml
 
 from repository_builder.cli import main
 from repository_builder.machine import this_machine
-from tests.unit.stages.engine_graphs import mlp
+from tests.unit.stages.engine_graphs import BUILDERS, mlp
 
 
 @pytest.fixture
@@ -98,7 +98,8 @@ def test_container_needs_a_repository_of_ours_and_docker(tmp_path, capsys, monke
 @pytest.fixture
 def engine(tmp_path, fresh_cache, capsys):
     graph = mlp(tmp_path / "net")
-    spec = {"models": {"net": {"source": {"onnx": str(graph)}, "target": "tensorrt_rtx", "max_batch_size": 8}}}
+    target = "tensorrt_plan" if BUILDERS[-1] == "tensorrt" else "tensorrt_rtx"
+    spec = {"models": {"net": {"source": {"onnx": str(graph)}, "target": target, "max_batch_size": 8}}}
     (tmp_path / "deploy.yaml").write_text(json.dumps(spec))
     assert main(["build", str(tmp_path / "deploy.yaml"), "--output", str(tmp_path / "repository"), "--json"]) == 0
     capsys.readouterr()

@@ -8,9 +8,14 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from repository_builder.machine import this_machine
 from repository_builder.onnx_graph import read
 from repository_builder.onnx_graph.batch import batching
 from repository_builder.stages.graph import GraphFacts
+from repository_builder.targets import tensorrt_plan
+
+BUILDERS = ("tensorrt_rtx", *(("tensorrt",) if not tensorrt_plan.missing(this_machine()) else ()))
+"""The packages that can build here: the full TensorRT only where it and a GPU are."""
 
 HEADER = '<ir_version: 10, opset_import: ["" : 18]>'
 

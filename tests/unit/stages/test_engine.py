@@ -17,23 +17,26 @@ from repository_builder.errors import CheckFailed, GraphError, SpecError, StageF
 from repository_builder.stages import engine
 from repository_builder.stages.engine_facts import EngineFacts, audit
 from repository_builder.stages.engine_process import Place, container_command
-from tests.unit.stages.engine_graphs import UNKNOWN, mlp, profile, write
+from tests.unit.stages.engine_graphs import BUILDERS, UNKNOWN, mlp, profile, write
 
 TWO = [profile("small", 1, 4, 8), profile("large", 9, 32, 64)]
 EVERY_RTX = ["8.6", "8.9", "12.0"]
+DEFAULTS = {"profiles": TWO, "bounds": {}, "max_batch_size": None}
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True, params=BUILDERS)
+def package(request, tmp_path, monkeypatch):
+    """Every test with every package that can build here; each with a cache of its own."""
     monkeypatch.setenv("TRITON_REPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(DEFAULTS, "package", request.param)
+    monkeypatch.setitem(DEFAULTS, "compute_capabilities", EVERY_RTX if request.param == "tensorrt_rtx" else [])
+    return request.param
 
 
 def context(tmp_path: Path, progress=silent, **params) -> StageContext:
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
-    defaults = {"package": "tensorrt_rtx", "profiles": TWO, "compute_capabilities": EVERY_RTX}
-    defaults |= {"bounds": {}, "max_batch_size": None}
-    return StageContext(out, {"graph": tmp_path / "graph"}, {}, defaults | params, progress)
+    return StageContext(out, {"graph": tmp_path / "graph"}, {}, DEFAULTS | params, progress)
 
 
 def children() -> list[int]:
@@ -41,7 +44,7 @@ def children() -> list[int]:
     return [int(pid) for task in tasks for pid in task.read_text().split()]
 
 
-def test_engine_with_two_profiles_for_three_architectures(tmp_path):
+def test_engine_with_two_profiles(tmp_path, package):
     mlp(tmp_path / "graph")
     heard = []
     engine.run(context(tmp_path, lambda message, fraction=None: heard.append((message, fraction))))
@@ -49,8 +52,8 @@ def test_engine_with_two_profiles_for_three_architectures(tmp_path):
     assert (tmp_path / "out" / engine.PLAN).stat().st_size == facts.raw["engine"]["bytes"] > 1000
     assert [p.as_json() for p in facts.profiles] == TWO
     assert facts.profiles_from in ("engine", "report")
-    assert facts.compute_capabilities == ("8.6", "8.9", "12.0")
-    assert (facts.package, facts.raw["builder"]["package"]) == ("tensorrt_rtx", "tensorrt_rtx")
+    assert facts.compute_capabilities == tuple(DEFAULTS["compute_capabilities"])
+    assert facts.package == package
     assert [str(t) for t in facts.interface.inputs] == ["x: FP32[batch, 4]"]
     assert facts.share("FP32") == 1.0
     assert facts.raw["network"]["weights"] == {"FP32": 4 * 8 + 8 * 2}
@@ -58,6 +61,12 @@ def test_engine_with_two_profiles_for_three_architectures(tmp_path):
     assert fractions == sorted(fractions)
     assert fractions[-1] > 0.5
     assert "[VERBOSE]" in (tmp_path / "out" / "engine.log").read_text()
+
+
+def test_plan_without_named_architectures_is_for_the_gpu_that_built_it(tmp_path):
+    mlp(tmp_path / "graph")
+    engine.run(context(tmp_path, compute_capabilities=[], built_for=["8.9"]))
+    assert EngineFacts.read(tmp_path / "out" / engine.FACTS).compute_capabilities == ("8.9",)
 
 
 def test_half_precision_network_is_really_half(tmp_path):
@@ -101,8 +110,10 @@ def test_operator_that_the_parser_does_not_take_is_named(tmp_path):
         ({"profiles": []}, "no optimization profile has been defined"),
     ],
 )
-def test_what_the_builder_refuses_is_explained_with_its_log(tmp_path, params, words):
+def test_what_the_builder_refuses_is_explained_with_its_log(tmp_path, package, params, words):
     """Asked directly, without our own checks before it."""
+    if package != "tensorrt_rtx" and not {"profiles", "flags"} & params.keys():
+        pytest.skip("what TensorRT for RTX alone refuses")
     mlp(tmp_path / "graph")
     wanted = context(tmp_path, **params)
     with pytest.raises(StageFailed) as caught:
@@ -234,7 +245,7 @@ def test_failure_inside_a_container_is_explained_as_here(tmp_path, stand_in_dock
 
 def test_container_that_holds_another_version_than_the_table_says_is_refused(tmp_path, stand_in_docker):
     mlp(tmp_path / "graph")
-    with pytest.raises(StageFailed, match=r"image:1 holds tensorrt_rtx \S+, not 1\.0"):
+    with pytest.raises(StageFailed, match=r"image:1 holds \w+ \S+, not 1\.0"):
         engine.run(context(tmp_path, container="image:1", version="1.0"))
 
 

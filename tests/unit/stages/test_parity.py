@@ -16,7 +16,7 @@ from repository_builder.spec.model import ModelSpec
 from repository_builder.stages import engine, parity
 from repository_builder.targets import TARGETS
 from repository_builder.tensor import Interface, Tensor
-from tests.unit.stages.engine_graphs import mlp, profile
+from tests.unit.stages.engine_graphs import BUILDERS, mlp, profile
 
 IDS = Tensor("ids", "INT64", ("batch", "tokens"))
 INTERFACE = Interface((IDS,), (Tensor("y", "FP32", ("batch", 2)),))
@@ -74,7 +74,7 @@ def built(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_REPO_CACHE", str(tmp_path / "cache"))
     mlp(tmp_path / "graph")
     folders = {"graph": tmp_path / "graph", "engine": tmp_path / "engine"}
-    params = {"package": "tensorrt_rtx", "profiles": [profile("p", 1, 2, 4)], "bounds": {}, "max_batch_size": None}
+    params = {"package": BUILDERS[-1], "profiles": [profile("p", 1, 2, 4)], "bounds": {}, "max_batch_size": None}
     (tmp_path / "engine").mkdir()
     (tmp_path / "out").mkdir()
     engine.run(StageContext(folders["engine"], {"graph": folders["graph"]}, {}, params, silent))
