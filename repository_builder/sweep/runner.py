@@ -168,9 +168,8 @@ def _first(bench: Bench, plan: Plan) -> tuple[str, str]:
         return bench.subject.member(plan.member).name, "asked for"
     if len(members) == 1:
         return members[0].name, "the only model"
-    sample = _window(
-        bench, members[-1].name, Candidate(bench.settings[members[-1].name], plan.high), plan.options.explore_s
-    )
+    last = members[-1].name
+    sample, _ = _bearable(bench, plan, Candidate(bench.settings[last], plan.high), last)
     return _bottleneck(sample, [member.name for member in members])
 
 
@@ -196,8 +195,8 @@ def _start_load(bench: Bench, plan: Plan, member: str) -> tuple[Load, float]:
     load = plan.high
     best: tuple[float, Load, float] | None = None
     for _ in range(4):
-        candidate = Candidate(bench.settings[member], load)
-        sample = _window(bench, member, candidate, plan.options.explore_s)
+        sample, candidate = _bearable(bench, plan, Candidate(bench.settings[member], load), member)
+        load = candidate.load
         estimate = Estimate(candidate, [sample])
         if judge(estimate, plan.goal) == "meets" or load.value <= plan.concurrency[0] or plan.rates:
             score = estimate.score(plan.goal)
@@ -209,6 +208,17 @@ def _start_load(bench: Bench, plan: Plan, member: str) -> tuple[Load, float]:
             max(plan.concurrency[0], min(load.value - 1, little(load.value, sample.p99, 0.93 * plan.goal.budget_s)))
         )
     return (best[1], best[2]) if best else (load, sample.throughput)
+
+
+def _bearable(bench: Bench, plan: Plan, candidate: Candidate, member: str) -> tuple[Sample, Candidate]:
+    """A window of what is loaded, under half the load and again half where requests fail under it."""
+    while True:
+        result = bench.window(member, candidate, plan.options.explore_s, role="look")
+        if not isinstance(result, Refused):
+            return result, candidate
+        if candidate.load.value <= plan.concurrency[0] or plan.rates:
+            raise _refused(member, candidate.setting, result.why)
+        candidate = candidate.at(max(plan.concurrency[0], candidate.load.value // 2))
 
 
 def _prove(
