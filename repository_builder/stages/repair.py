@@ -20,7 +20,10 @@ from repository_builder.errors import StageFailed
 from repository_builder.stages.graph import MODEL, GraphFacts
 
 if TYPE_CHECKING:
+    import onnx
+
     from repository_builder.onnx_graph.repair import Repaired
+    from repository_builder.onnx_graph.verdict import Judge, Verdict
 
 REPORT = "repairs.json"
 
@@ -31,13 +34,22 @@ MODULES = tuple(
 
 
 def stage(
-    model: str, graph: Stage, *, wanted: str | None, leave: Sequence[str] = (), tools: Mapping[str, str]
+    model: str,
+    graph: Stage,
+    *,
+    wanted: str | None,
+    leave: Sequence[str] = (),
+    tools: Mapping[str, str],
+    plugins: Sequence[str] = (),
 ) -> Stage:
-    """The stage for one model. `wanted` is the deployment as `--for` names it; `tools` must name the parser's version."""
+    """The stage for one model. `wanted` is the deployment as `--for` names it; `tools` must name the parser's version.
+
+    `plugins` are operators (`Det`, `acme.MyOp`) that become plugins later: they need no repair.
+    """
     return Stage(
         name=f"{model}/repair",
         run=run,
-        params={"for": wanted, "allow": sorted(leave)},
+        params={"for": wanted, "allow": sorted(leave), "plugins": sorted(plugins)},
         needs={"graph": graph},
         tools=tools,
         modules=(*MODULES, *repair_modules()),
@@ -59,7 +71,8 @@ def run(context: StageContext) -> None:
 
     folder = context.inputs["graph"]
     context.progress("asking the parser")
-    with judge_for(context.params.get("for")) as judge:
+    with judge_for(context.params.get("for")) as strict:
+        judge = WithPlugins(strict, frozenset(context.params.get("plugins", ())))
         verdict = judge.judge(read.load(folder / MODEL), folder / MODEL)
         if verdict.accepted:
             shutil.copytree(folder, context.out, dirs_exist_ok=True)
@@ -83,6 +96,21 @@ def run(context: StageContext) -> None:
     replace(facts, opset=_opset(result), ir_version=result.model.ir_version).write(context.out)
     _report(context.out, summary(result))
     context.progress(f"{len(result.applied)} repair(s); {'accepted' if result.accepted else 'still refused'}")
+
+
+class WithPlugins:
+    """A judge that does not mind operators which become plugins."""
+
+    def __init__(self, judge: Judge, plugins: frozenset[str]) -> None:
+        self._judge, self._plugins = judge, plugins
+        self.source = judge.source
+
+    def judge(self, model: onnx.ModelProto, path: Path | None = None) -> Verdict:
+        """The verdict without complaints about them."""
+        verdict = self._judge.judge(model, path)
+        left = tuple(complaint for complaint in verdict.complaints if complaint.operator not in self._plugins)
+        only_plugins = bool(verdict.complaints) and not left
+        return replace(verdict, accepted=verdict.accepted or only_plugins, complaints=left)
 
 
 def summary(result: Repaired) -> dict[str, object]:

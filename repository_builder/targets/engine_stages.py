@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def stages(
     """Role → stage: `repair`; `samples` and `precision` where less than FP32 is wanted; `engine`; `parity` where a GPU is."""
     described, sources = _described(spec)
     original = graph
-    graph = repaired = _repaired(name, graph, machine, package)
+    graph = repaired = _repaired(name, graph, machine, package, _plugins(spec, package))
     made = _precision(name, spec, graph, machine) if spec.precision.lowers else {}
     lowered = {"precision": made["precision"]} if made else {}
     options = spec.tensorrt
@@ -70,7 +70,18 @@ def _able(machine: Machine, package: str, params: Mapping[str, Any]) -> str:
     return f"{fitting[0].name} {fitting[0].compute_capability}" if fitting else ""
 
 
-def _repaired(name: str, graph: Stage, machine: Machine, package: str) -> Stage:
+def _plugins(spec: ModelSpec, package: str) -> list[str]:
+    """Operators that become plugins of the full TensorRT, as the repair's judges name them."""
+    if spec.plugins is None or package != "tensorrt":
+        return []
+    from repository_builder.plugins import operators
+    from repository_builder.resources import data_folder
+
+    known = operators.find([data_folder("plugins_cuda"), *spec.plugins.folders])
+    return [f"{operator.domain}.{operator.operator}".lstrip(".") for operator in known]
+
+
+def _repaired(name: str, graph: Stage, machine: Machine, package: str, plugins: Sequence[str]) -> Stage:
     """The graph as the parser of the package takes it; its version is part of the recipe."""
     product = package.replace("_", "-")
     return repair.stage(
@@ -78,6 +89,7 @@ def _repaired(name: str, graph: Stage, machine: Machine, package: str) -> Stage:
         graph,
         wanted="rtx" if package == "tensorrt_rtx" else None,
         tools=machine.versions(product, "onnx", "onnxruntime"),
+        plugins=plugins,
     )
 
 
