@@ -26,8 +26,8 @@ from tests.property.repositories import trees
 from tests.rules import pages
 from tests.server.random_repositories import repository
 
-TREES = int(os.environ.get("FUZZ_CASES", "120"))
-CONFIGS = int(os.environ.get("FUZZ_CASES", "1500"))
+TREES = int(os.environ.get("FUZZ_CASES", "80"))
+CONFIGS = int(os.environ.get("FUZZ_CASES", "800"))
 LIMIT_S = 1.0
 
 
