@@ -68,8 +68,9 @@ def _text(path: Path) -> str:
 
 
 def _diff(path: Path, before: str, after: str) -> str:
+    name = shown(path).lstrip("/")
     lines = difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{shown(path)}", f"b/{shown(path)}"
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
     )
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 

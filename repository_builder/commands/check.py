@@ -79,19 +79,34 @@ def _run(options: argparse.Namespace) -> int:
         )
 
     report = judge()
-    if options.fix or options.diff:
+    if options.diff and not options.fix:
         _show(fixes.diff(report.findings))
-    if options.fix:
-        try:
-            changed = fixes.apply(report.findings)
-        except OSError as error:
-            raise SpecError(
-                "cannot apply the fixes", where=str(error.filename), why=error.strerror or str(error)
-            ) from error
-        note(f"changed {changed} file{'' if changed == 1 else 's'}")
+    for _ in range(PASSES if options.fix else 0):
+        _show(fixes.diff(report.findings))
+        if not _fixed(report):
+            break
         report = judge()
     _print(report, "json" if options.json else options.format, show_skipped=options.show_skipped)
     return report.exit_code
+
+
+PASSES = 5
+"""A mistake of syntax hides others: what is fixed may show more that can be."""
+
+
+def _fixed(report: Report) -> int:
+    """Apply the fixes; how many files were changed."""
+    from repository_builder.check import fixes
+
+    try:
+        changed = fixes.apply(report.findings)
+    except OSError as error:
+        raise SpecError(
+            "cannot apply the fixes", where=str(error.filename), why=error.strerror or str(error)
+        ) from error
+    if changed:
+        note(f"changed {changed} file{'' if changed == 1 else 's'}")
+    return changed
 
 
 def _repositories(paths: Sequence[Path]) -> list[Path]:

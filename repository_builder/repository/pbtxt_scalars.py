@@ -49,7 +49,7 @@ class Scalars(Tokens):
         return None
 
     def _whole(self, known: FieldInfo, start: int) -> int | None:
-        text, kind = self.text, self.kind
+        text, kind, place = self.text, self.kind, self.start
         self.advance()
         if kind == "number":
             if text.isdigit() and (text[0] != "0" or text == "0"):
@@ -61,7 +61,10 @@ class Scalars(Tokens):
             fix = "numbers with a leading zero are octal" if text.isdigit() else "write it without point and exponent"
         else:
             fix = "remove the quotes" if kind == "string" else ""
-        self.flaw("number", f"`{known.name}` takes a whole number, found `{_short(text)}`", start, known.name, fix=fix)
+        plain = re.fullmatch(r"[\"']?([1-9][0-9]*|0)(?:\.0*)?[\"']?", text)
+        edit = (place, place + len(text), plain[1]) if plain else None
+        what = f"`{known.name}` takes a whole number, found `{_short(text)}`"
+        self.flaw("number", what, start, known.name, fix=fix, edit=edit)
         return None
 
     def real(self, known: FieldInfo) -> float | None:

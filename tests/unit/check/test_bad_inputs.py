@@ -52,9 +52,9 @@ def test_ten_megabytes_of_configuration(tmp_path: Path) -> None:
     line = 'parameters { key: "%d" value { string_value: "some value that is not short" } }\n'
     head = (good(tmp_path) / "m" / "config.pbtxt").read_text()
     config(tmp_path, head + "".join(line % number for number in range(10_000_000 // len(line))))
-    start = time.perf_counter()
+    start = time.process_time()
     assert found(tmp_path) == []
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60
 
 
 def test_deep_nesting(tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_a_huge_graph_is_not_read(tmp_path: Path) -> None:
     tensors = '[ { name: "%s" data_type: TYPE_FP32 dims: [ 1 ] reshape: { } } ]\n'
     text = 'platform: "onnxruntime_onnx"\nmax_batch_size: 4\ninput ' + tensors % "x" + "output " + tensors % "y"
     (tmp_path / "net" / "config.pbtxt").write_text(text)
-    start = time.perf_counter()
+    start = time.process_time()
     assert found(tmp_path) == []
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     (tmp_path / "net" / "config.pbtxt").write_text(text.replace('"y"', '"z"'))
     assert [rule for rule, *_ in found(tmp_path)] == ["ONX010"]

@@ -143,7 +143,7 @@ def test_deep_nesting_does_not_exhaust_the_stack():
 def test_ten_megabytes_are_read_in_reasonable_time():
     one = 'input { name: "some_input" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] } # and a comment\n'
     text = one * (10_000_000 // len(one))
-    start = time.perf_counter()
+    start = time.process_time()
     parsed = pbtxt.parse(text)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
     assert parsed.line(f"input[{len(parsed.config.input) - 1}]") == 10_000_000 // len(one)
