@@ -32,6 +32,11 @@ def headers_at_hand() -> list[Headers]:
     return [found] if found else []
 
 
+def shared_cache(factory: pytest.TempPathFactory) -> str:
+    """One cache for all plugin tests of a session, so that each operator is compiled once; $TRB_TEST_CACHE keeps it."""
+    return os.environ.get("TRB_TEST_CACHE") or str(factory.getbasetemp() / "plugin-cache")
+
+
 def require_headers() -> Headers:
     """The first headers at hand, or a skip that says how to get some."""
     found = headers_at_hand()

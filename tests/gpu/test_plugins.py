@@ -29,7 +29,7 @@ ALL = operators.shipped()
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_REPO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TRITON_REPO_CACHE", kit.shared_cache(tmp_path_factory))
         yield
 
 

@@ -15,6 +15,7 @@ from repository_builder.plugins import operators
 from repository_builder.plugins.binding import call_attributes
 from repository_builder.plugins.compile import compile_host
 from repository_builder.plugins.library import HostLibrary
+from tests import plugin_kit as kit
 
 pytestmark = pytest.mark.slow
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,7 +25,7 @@ seeds = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_REPO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TRITON_REPO_CACHE", kit.shared_cache(tmp_path_factory))
         yield
 
 

@@ -15,6 +15,7 @@ from repository_builder.plugins.library import HostLibrary
 from repository_builder.plugins.operators import Operator
 from repository_builder.plugins.toolchain import host_compiler
 from repository_builder.resources import data_folder
+from tests import plugin_kit as kit
 
 ALL = operators.shipped()
 pytestmark = pytest.mark.slow
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_REPO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TRITON_REPO_CACHE", kit.shared_cache(tmp_path_factory))
         yield
 
 

@@ -1,7 +1,6 @@
 """The TensorRT shells: compiled against every version of the headers at hand, driven without TensorRT, and loaded into
 the real plugin registry of TensorRT for RTX."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ VERSIONS = kit.headers_at_hand()
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_REPO_CACHE", os.environ.get("TRB_TEST_CACHE") or str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TRITON_REPO_CACHE", kit.shared_cache(tmp_path_factory))
         yield
 
 
