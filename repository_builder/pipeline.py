@@ -167,7 +167,11 @@ def _export(name: str, source: PytorchSource, machine: Machine) -> Stage:
     return Stage(
         name=f"{name}/export",
         run=export.run,
-        params=source.model_dump(mode="json", exclude={"factory", "files"}) | {"function": source.factory.function},
+        params={
+            **source.model_dump(mode="json", exclude={"factory", "files"}),
+            "function": source.factory.function,
+            "order": [list(source.inputs), list(source.outputs)],  # keys of a recipe are sorted, and arguments are not
+        },
         sources={"code": source.factory.file, **{f"file/{n}": path for n, path in enumerate(source.files)}},
         modules=("repository_builder.stages.export_worker",),
         tools=machine.versions("torch", "onnx", "onnxscript"),

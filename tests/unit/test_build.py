@@ -93,6 +93,21 @@ def test_the_same_input_gives_the_same_keys_in_another_place(tmp_path: Path, cli
     assert keys[0] == keys[1]
 
 
+def test_the_order_of_a_modules_inputs_is_part_of_the_key(tmp_path: Path) -> None:
+    from repository_builder.builder import plan
+
+    (tmp_path / "module.py").write_text("")
+    sides = {name: f"{name}: {{shape: [batch, 3], example: [2, 3]}}" for name in "ab"}
+    keys = set()
+    for order in ("ab", "ba"):
+        inputs = ", ".join(sides[name] for name in order)
+        source = f"{{pytorch: {{factory: 'module.py:build', inputs: {{{inputs}}}, outputs: {{y: [batch, 3]}}}}}}"
+        (tmp_path / "deploy.yaml").write_text(f"models: {{m: {{source: {source}}}}}")
+        _, steps = plan(tmp_path / "deploy.yaml", tmp_path / "none")
+        keys.add(next(step.stage.key for step in steps if step.stage.name == "m/export"))
+    assert len(keys) == 2
+
+
 def test_plan_says_what_would_run_and_why(tmp_path: Path, cli: Cli) -> None:
     file = spec(tmp_path, **FULL)
     first = json.loads(cli("plan", file, "--json").stdout)
