@@ -8,6 +8,7 @@ backends check is not shown here.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from tests.rules import pages
 pytestmark = pytest.mark.server
 
 STAND_INS = ("tensorrt", "onnxruntime", "pytorch", "identity", "our_tokenizer")
+SHARED = f"triton_rules_{os.getpid()}_"
+"""Prefix of the stand-ins' shared memory."""
 PAGES = pages.read_all()
 SHOWN = [id_ for id_, page in PAGES.items() if not page.server.startswith("not shown")]
 ENDS = [id_ for id_ in SHOWN if PAGES[id_].server in ("ends", "refuses or ends")]
@@ -113,7 +116,7 @@ def renamed(entries: dict[str, pages.Entry], prefix: str) -> dict[str, pages.Ent
 
 
 @pytest.fixture(scope="module")
-def backends(tmp_path_factory: pytest.TempPathFactory, runtime: embedded.EmbeddedRuntime) -> Path:
+def backends(tmp_path_factory: pytest.TempPathFactory, runtime: embedded.EmbeddedRuntime) -> Iterator[Path]:
     """A backend folder with the Python backend and the stand-ins."""
     folder = tmp_path_factory.mktemp("stand-ins") / "backends"
     folder.mkdir()
@@ -124,12 +127,14 @@ def backends(tmp_path_factory: pytest.TempPathFactory, runtime: embedded.Embedde
         shutil.copytree(whole / "python", folder / name, symlinks=True)
         (folder / name / "libtriton_python.so").rename(folder / name / f"libtriton_{name}.so")
         shutil.copyfile(pages.STOCK / "model.py", folder / name / "model.py")
-    return folder
+    yield folder
+    for path in Path("/dev/shm").glob(f"{SHARED}*"):  # noqa: S108  (`serve` clears up after its own backends only)
+        path.unlink(missing_ok=True)
 
 
 def arguments(backends: Path) -> list[str]:
     """Options of the server for the stand-ins."""
-    prefix = [f"--backend-config={name},shm-region-prefix-name=triton_rules_{name}_" for name in STAND_INS]
+    prefix = [f"--backend-config={name},shm-region-prefix-name={SHARED}{name}_" for name in STAND_INS]
     return [f"--backend-directory={backends}", "--cache-config=local,size=1048576", *prefix]
 
 
