@@ -128,7 +128,7 @@ def backends(tmp_path_factory: pytest.TempPathFactory, runtime: embedded.Embedde
         (folder / name / "libtriton_python.so").rename(folder / name / f"libtriton_{name}.so")
         shutil.copyfile(pages.STOCK / "model.py", folder / name / "model.py")
     yield folder
-    for path in Path("/dev/shm").glob(f"{SHARED}*"):  # noqa: S108  (`serve` clears up after its own backends only)
+    for path in Path("/dev/shm").glob(f"{SHARED}*"):
         path.unlink(missing_ok=True)
 
 
