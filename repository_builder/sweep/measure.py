@@ -92,14 +92,20 @@ class Bench:
             return kept
         if why := self._all_loaded(member, candidate.setting, reload=reload):
             return Refused(why)
+        taken = self._taken(candidate, seconds)
+        if isinstance(taken, Refused):
+            taken = self._taken(candidate, seconds)  # a stalled moment is no refusal: it must fail twice
+        if isinstance(taken, Sample):
+            self.session.keep(member, candidate, seconds, role, taken)
+        return taken
+
+    def _taken(self, candidate: Candidate, seconds: float) -> Sample | Refused:
         try:
-            sample = self.sample(candidate, seconds)
+            return self.sample(candidate, seconds)
         except ServerError as error:
             if self._died():
                 raise self.failure() from error
             return Refused(error.problems[0].why)
-        self.session.keep(member, candidate, seconds, role, sample)
-        return sample
 
     def _all_loaded(self, member: str, setting: Setting, *, reload: bool) -> str:
         for name, wanted in self.settings.items():

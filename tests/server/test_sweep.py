@@ -87,6 +87,7 @@ def test_a_grid_measures_every_point_and_lists_what_is_refused(work: Path, cli: 
     assert answer.returncode == 0, answer.stderr
     (part,) = json.loads(answer.stdout)["parts"]
     assert part["member"] == "digits_core"
+    assert not part["refused"]
     assert [point["text"] for point in part["points"]] == ["1× b1, c=1", "1× b1, c=4", "1× b4, c=1", "1× b4, c=4"]
     assert max(map(int, part["points"][0]["batches"])) == 1
     too_large = cli("sweep", work / "repo", "--grid", "max_batch=128")
