@@ -1,10 +1,10 @@
 """Speed of the plugin kernels on this GPU: predicted, measured, share of the limit, ratio to PyTorch.
 
     python benchmarks/plugins/bench_plugins.py --out benchmarks/plugins/results.md        # everything, about ten minutes
-    python benchmarks/plugins/bench_plugins.py --only grid_sample --quick
+    python benchmarks/plugins/bench_plugins.py --only grid_sample --sizes 14,26 --no-compile
 
 The prediction comes first: bytes that must move, over the bandwidth of a plain copy measured on the same GPU. Each time is the
-median of 30 runs with a flushed L2 cache. Needs PyTorch for CUDA and a CUDA compiler. Never run yet: no GPU was at hand.
+median of 30 runs with a flushed L2 cache. Needs PyTorch for CUDA and a CUDA compiler.
 """
 
 from __future__ import annotations
@@ -47,11 +47,10 @@ class Job:
         return self.passes * sum(t.numel() * t.element_size() for t in tensors)
 
 
-def jobs(quick: bool) -> Iterator[Job]:
-    sizes = (2**10, 2**16, 2**20) if quick else (2**10, 2**14, 2**18, 2**22, 2**26)
+def jobs(exponents: list[int]) -> Iterator[Job]:
     for dtype in (torch.float32, torch.float16):
-        for size in sizes:
-            yield from _for_size(size, dtype)
+        for exponent in exponents:
+            yield from _for_size(2**exponent, dtype)
 
 
 def _for_size(size: int, dtype: torch.dtype) -> Iterator[Job]:
@@ -128,7 +127,7 @@ def copy_bandwidth(flush: Tensor) -> float:
     return 2 * a.numel() / (milliseconds(lambda: b.copy_(a), flush) / 1e3)
 
 
-def measure(job: Job, library: Path, bandwidth: float, flush: Tensor) -> str:
+def measure(job: Job, library: Path, bandwidth: float, flush: Tensor, compiling: bool) -> str:
     def described(tensors: list[Tensor]) -> list[DeviceTensor]:
         return [DeviceTensor(t.data_ptr(), str(t.dtype).removeprefix("torch."), tuple(t.shape)) for t in tensors]
 
@@ -139,7 +138,7 @@ def measure(job: Job, library: Path, bandwidth: float, flush: Tensor) -> str:
     ours = milliseconds(lambda: kernels(given, made, scratch.data_ptr(), stream), flush)
     predicted = job.bytes / bandwidth * 1e3
     eager = milliseconds(lambda: job.torch(*job.inputs), flush) if job.torch else math.nan
-    compiled = torch.compile(job.torch, dynamic=False) if job.torch else None
+    compiled = torch.compile(job.torch, dynamic=False) if job.torch and compiling else None
     fused = milliseconds(lambda: compiled(*job.inputs), flush) if compiled else math.nan
     return (
         f"| {job.key} | {job.label} | {predicted:.4f} | {ours:.4f} | {predicted / ours:.0%} "
@@ -150,7 +149,8 @@ def measure(job: Job, library: Path, bandwidth: float, flush: Tensor) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", default=[], help="an operator; repeatable")
-    parser.add_argument("--quick", action="store_true", help="three sizes")
+    parser.add_argument("--sizes", default="10,14,18,22,26", help="numbers of elements, as exponents of two")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out: it takes most of the time")
     parser.add_argument("--out", type=Path, help="Markdown file for the table")
     options = parser.parse_args()
     major, minor = torch.cuda.get_device_capability()
@@ -164,12 +164,12 @@ def main() -> None:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     libraries: dict[str, Path] = {}
-    for job in jobs(options.quick):
+    for job in jobs([int(text) for text in options.sizes.split(",")]):
         if options.only and job.key not in options.only:
             continue
         if job.key not in libraries:
             libraries[job.key] = compile_plugin(known[job.key], nvcc, [f"{major}{minor}"], None).library
-        lines.append(measure(job, libraries[job.key], bandwidth, flush))
+        lines.append(measure(job, libraries[job.key], bandwidth, flush, not options.no_compile))
         print(lines[-1], flush=True)
     if options.out:
         options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -279,6 +279,7 @@ std::vector<std::vector<char>> run(nvinfer1::IPluginV3& plugin, Case const& give
     size_t const workspace =
         build.getWorkspaceSize(in_range.data(), int32_t(in.size()), out_range.data(), int32_t(out.size()));
     DeviceMemory scratch(workspace, poison);
+    cuda(cudaDeviceSynchronize(), "poisoning"); // the stream below does not wait for the default one
     cudaStream_t stream = nullptr;
     cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
     if (captured)

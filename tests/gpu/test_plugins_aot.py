@@ -2,7 +2,7 @@
 
     pytest tests/gpu/test_plugins_aot.py --run-gpu
 
-Never run yet: no GPU was at hand when this was written. What remains after it is a plan built by TensorRT's Python package.
+What remains after it is a plan built by TensorRT's Python package.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 from repository_builder.plugins import aot, needed, operators, testing
 from repository_builder.plugins.library import load_reference
 from repository_builder.plugins.toolchain import find_nvcc
+from tests.gpu.device import Driver
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 ALL = operators.shipped()
@@ -25,42 +26,16 @@ g (float[n,c,d,h,w] x, float[n,a,b,e,3] p) => (float[n,c,a,b,e] y)
 { y = GridSample <mode = "linear", padding_mode = "border", align_corners = 1> (x, p) }"""
 
 
-class Driver:
-    """As much of CUDA's driver as one launch needs."""
+def kernel(driver: Driver, ptx: bytes, name: str) -> ctypes.c_void_p:
+    module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    driver.call("cuModuleLoadData", ctypes.byref(module), ptx)
+    driver.call("cuModuleGetFunction", ctypes.byref(function), module, name.encode())
+    return function
 
-    def __init__(self) -> None:
-        self.cuda = ctypes.CDLL("libcuda.so.1")
-        self._call("cuInit", 0)
-        device, context = ctypes.c_int(), ctypes.c_void_p()
-        self._call("cuDeviceGet", ctypes.byref(device), 0)
-        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
-        self._call("cuCtxSetCurrent", context)
 
-    def _call(self, name: str, *arguments: object) -> None:
-        status = getattr(self.cuda, name)(*arguments)
-        assert status == 0, f"{name}: CUDA error {status}"
-
-    def kernel(self, ptx: bytes, name: str) -> ctypes.c_void_p:
-        module, function = ctypes.c_void_p(), ctypes.c_void_p()
-        self._call("cuModuleLoadData", ctypes.byref(module), ptx)
-        self._call("cuModuleGetFunction", ctypes.byref(function), module, name.encode())
-        return function
-
-    def upload(self, array: np.ndarray) -> ctypes.c_uint64:
-        address = ctypes.c_uint64()
-        self._call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(max(array.nbytes, 1)))
-        self._call("cuMemcpyHtoD_v2", address, ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes))
-        return address
-
-    def download(self, address: ctypes.c_uint64, array: np.ndarray) -> None:
-        self._call("cuCtxSynchronize")
-        self._call("cuMemcpyDtoH_v2", ctypes.c_void_p(array.ctypes.data), address, ctypes.c_size_t(array.nbytes))
-
-    def launch(self, function: ctypes.c_void_p, blocks: int, arguments: list[object]) -> None:
-        pointers = (ctypes.c_void_p * len(arguments))(
-            *[ctypes.cast(ctypes.byref(a), ctypes.c_void_p) for a in arguments]
-        )
-        self._call("cuLaunchKernel", function, blocks, 1, 1, aot.THREADS, 1, 1, 0, None, pointers, None)
+def launch(driver: Driver, function: ctypes.c_void_p, blocks: int, arguments: list[object]) -> None:
+    pointers = (ctypes.c_void_p * len(arguments))(*[ctypes.cast(ctypes.byref(a), ctypes.c_void_p) for a in arguments])  # type: ignore[arg-type]
+    driver.call("cuLaunchKernel", function, blocks, 1, 1, aot.THREADS, 1, 1, 0, None, pointers, None)
 
 
 def test_a_kernel_with_its_attributes_baked_in(tmp_path: Path) -> None:
@@ -78,7 +53,7 @@ def test_a_kernel_with_its_attributes_baked_in(tmp_path: Path) -> None:
     got = np.full(right.shape, np.nan, right.dtype)
     addresses = [driver.upload(array) for array in (x, grid, got)]
     sizes = [ctypes.c_int32(size) for array in (x, grid, right) for size in array.shape]
-    kernel = driver.kernel(module.with_suffix(".ptx").read_bytes() + b"\0", baked.name)
-    driver.launch(kernel, -(-right.size // aot.THREADS), [*addresses[:2], *sizes, addresses[2]])
+    function = kernel(driver, module.with_suffix(".ptx").read_bytes() + b"\0", baked.name)
+    launch(driver, function, -(-right.size // aot.THREADS), [*addresses[:2], *sizes, addresses[2]])
     driver.download(addresses[2], got)
     assert testing.differences("the reference", [got], [right], 1e-5) == ""
