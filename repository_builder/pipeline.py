@@ -14,7 +14,7 @@ from repository_builder.build.run import Artifacts
 from repository_builder.build.stage import Recipe, Stage, content_digest
 from repository_builder.errors import RepositoryBuilderError, SpecError, TargetUnavailable
 from repository_builder.machine import Machine
-from repository_builder.repository import container, golden, launch
+from repository_builder.repository import container, golden, kubernetes, launch
 from repository_builder.repository.ensemble import Pipeline, ensemble
 from repository_builder.repository.manifest import FileEntry, Manifest, ModelEntry, PipelineEntry
 from repository_builder.repository.model_config import Config, Queue, python_model
@@ -225,7 +225,8 @@ def furnish(repository: ModelRepository) -> ModelRepository:
                     fix="build it into another repository with `--output`, or build all with one version",
                 )
     image = container.choose({need: value for need, value in needs.items() if not need.startswith(PYTHON)})
-    files = launch.files(image, {need.removeprefix(PYTHON) for need in needs if need.startswith(PYTHON)})
+    entries = {need.removeprefix(PYTHON) for need in needs if need.startswith(PYTHON)}
+    files = launch.files(image, entries, kubernetes.cluster(pipelines.values(), repository.manifest.files))
     manifest = replace(
         repository.manifest, container=image.as_json(), files={**repository.manifest.files, **_listed(files)}
     )

@@ -14,7 +14,8 @@ import pytest
 from repository_builder.plugins import testing
 from repository_builder.plugins.binding import call_attributes
 from repository_builder.plugins.compile import HOST_FLAGS, compile_host, compile_plugin
-from repository_builder.plugins.headers import Headers, find_headers, inspect
+from repository_builder.plugins.headers import Headers, find_headers
+from repository_builder.plugins.headers import require_headers as require_tensorrt
 from repository_builder.plugins.library import TYPES, HostLibrary
 from repository_builder.plugins.operators import Operator
 from repository_builder.plugins.toolchain import find_nvcc, host_compiler
@@ -27,7 +28,7 @@ WITHOUT = "TensorRT's headers are not at hand: set TENSORRT_ROOT, or TRB_TEST_HE
 def headers_at_hand() -> list[Headers]:
     """Every version named in $TRB_TEST_HEADERS, else what this machine has."""
     if named := os.environ.get("TRB_TEST_HEADERS"):
-        return [inspect(Path(folder)) for folder in named.split(":")]
+        return [require_tensorrt(Path(folder)) for folder in named.split(":")]
     found = find_headers()
     return [found] if found else []
 

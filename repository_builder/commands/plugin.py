@@ -96,8 +96,9 @@ def _needs(options: argparse.Namespace, known: list[Operator]) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from repository_builder.plugins import toolchain, wiring
+    from repository_builder.plugins import toolchain
     from repository_builder.plugins.compile import compile_plugin
+    from repository_builder.repository.server_line import plugin_arguments
 
     nvcc = toolchain.find_nvcc()
     architectures = (
@@ -114,11 +115,13 @@ def _build(options: argparse.Namespace) -> int:
     paths = [_place(compiled, options.out) for compiled in made]
     if options.json:
         facts = [{"library": str(p), "sha256": c.sha256, **c.recipe} for p, c in zip(paths, made, strict=True)]
-        console.print_json({"libraries": facts, "server": wiring(map(str, paths))})
+        console.print_json({"libraries": facts, "server": plugin_arguments(map(str, paths))})
         return 0
     rows = [(p, "cached" if c.cached else "compiled", c.sha256[:12]) for p, c in zip(paths, made, strict=True)]
     console.table(["library", "", "sha256"], rows)
-    console.note("registers and spills: the .md beside each library; server: " + " ".join(wiring(map(str, paths))))
+    console.note(
+        "registers and spills: the .md beside each library; server: " + " ".join(plugin_arguments(map(str, paths)))
+    )
     return 0
 
 

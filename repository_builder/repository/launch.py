@@ -1,4 +1,5 @@
-"""Files that start the right container: `run.sh`, `compose.yaml`, and a `Dockerfile` where the image alone does not do.
+"""Files that start the right container: `run.sh`, `compose.yaml`, `kubernetes.yaml`, and a `Dockerfile` where the image alone
+does not do.
 
 Pure functions of what the manifest says: the same repository gives the same line, byte for byte.
 """
@@ -9,6 +10,8 @@ import shlex
 from collections.abc import Iterable
 
 from repository_builder.repository.container import Container
+from repository_builder.repository.kubernetes import Cluster, kubernetes
+from repository_builder.repository.server_line import MOUNT, PORTS, SHARED_MEMORY_MIB, server_arguments
 from repository_builder.resources import data_folder
 
 REQUIREMENTS = {"image_decode": ("pillow==13.0.0",), "text_tokenize": ("tokenizers==0.23.3",)}
@@ -16,17 +19,17 @@ REQUIREMENTS = {"image_decode": ("pillow==13.0.0",), "text_tokenize": ("tokenize
 LOCAL_IMAGE = "triton-repo-local"
 _BACKEND = "backend."
 """Files at the root that go into the image: Triton takes folders there for models, and leaves files alone."""
-PORTS = (8000, 8001, 8002)
-"""HTTP, gRPC, metrics."""
-SHARED_MEMORY_MIB = 1024
-"""Python models exchange tensors with the server through /dev/shm; Docker's default of 64 MiB fails."""
 
 
-def files(container: Container, entries: Iterable[str]) -> dict[str, bytes]:
+def files(container: Container, entries: Iterable[str], known: Cluster) -> dict[str, bytes]:
     """Files at the repository's root, which Triton does not take for models; `entries` are the Python models in use."""
     requirements = sorted({*(p for entry in entries for p in REQUIREMENTS.get(entry, ())), *container.packages})
     built = bool(requirements or container.backends)
-    found = {"run.sh": run_sh(container, built=built), "compose.yaml": compose(container, built=built)}
+    found = {
+        "run.sh": run_sh(container, built=built),
+        "compose.yaml": compose(container, built=built),
+        "kubernetes.yaml": kubernetes(container, known, image=LOCAL_IMAGE if built else ""),
+    }
     backends = {
         f"{_BACKEND}{backend}.{name}": text for backend in container.backends for name, text in _sources(backend)
     }
@@ -38,23 +41,12 @@ def files(container: Container, entries: Iterable[str]) -> dict[str, bytes]:
     return {name: text.encode() for name, text in found.items()}
 
 
-def server_arguments(container: Container) -> list[str]:
-    """The server's own command line inside the container."""
-    arguments = ["tritonserver", "--model-repository=/models"]
-    if container.plugins:
-        libraries = ";".join(f"/models/{path}" for path in container.plugins)
-        arguments.append(f"--backend-config=tensorrt,plugins={libraries}")
-    if container.host_code:
-        arguments.append("--backend-config=tensorrt,version-compatible=true")
-    return arguments
-
-
 def docker_run(container: Container, repository: str, image: str = "") -> list[str]:
     """The whole `docker run` line as arguments; `repository` is the host's path, `image` another image than the pinned one."""
     gpus = ["--gpus", container.gpus] if container.gpus else []
-    ports = [word for port in PORTS for word in ("-p", f"127.0.0.1:{port}:{port}")]
+    ports = [word for port in PORTS.values() for word in ("-p", f"127.0.0.1:{port}:{port}")]
     limits = [f"--shm-size={SHARED_MEMORY_MIB}m", "--ulimit", "memlock=-1", "--ulimit", "stack=67108864"]
-    mount = ["-v", f"{repository}:/models:ro"]
+    mount = ["-v", f"{repository}:{MOUNT}:ro"]
     return [
         "docker", "run", "--rm", "--init", *gpus, *limits, *ports, *mount, image or container.image,
         *server_arguments(container),
@@ -91,7 +83,7 @@ def compose(container: Container, *, built: bool) -> str:
         "    init: true",
         f"    shm_size: {SHARED_MEMORY_MIB}m",
         "    ulimits: {memlock: -1, stack: 67108864}",
-        f"    ports: {_yaml_list(f'127.0.0.1:{port}:{port}' for port in PORTS)}",
+        f"    ports: {_yaml_list(f'127.0.0.1:{port}:{port}' for port in PORTS.values())}",
         '    volumes: [".:/models:ro"]',
     ]
     if container.gpus:

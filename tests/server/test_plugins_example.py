@@ -62,12 +62,13 @@ def test_the_container_is_told_of_the_libraries(repository: Path) -> None:
     manifest = json.loads((repository / "manifest.json").read_text())
     stored = manifest["pipelines"]["volume_warp"]["notes"]["plugins"]["libraries"]
     assert set(stored) == {"libtrb_grid_sample.so", "libtrb_soft_clip.so"}
-    script = (repository / "run.sh").read_text()
+    scripts = [(repository / name).read_text() for name in ("run.sh", "compose.yaml", "kubernetes.yaml")]
     if not kit.headers_at_hand():
-        assert "plugins=" not in script, "a library without a shell is nothing for a server"
+        assert not any("plugins=" in script for script in scripts), "a library without a shell is nothing for a server"
         return
     folder = "/models/volume_warp"
-    assert f"--backend-config=tensorrt,plugins={folder}/libtrb_grid_sample.so;{folder}/libtrb_soft_clip.so" in script
+    line = f"--backend-config=tensorrt,plugins={folder}/libtrb_grid_sample.so;{folder}/libtrb_soft_clip.so"
+    assert all(line in script for script in scripts)
     for name, facts in stored.items():
         assert manifest["files"][f"volume_warp/{name}"]["sha256"] == facts["sha256"]
 

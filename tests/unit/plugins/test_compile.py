@@ -7,7 +7,7 @@ import pytest
 
 from repository_builder.errors import SpecError, StageFailed
 from repository_builder.plugins import compile as compiling
-from repository_builder.plugins import operators, wiring
+from repository_builder.plugins import operators
 from repository_builder.plugins.operators import Operator
 from repository_builder.plugins.toolchain import find_nvcc
 from repository_builder.plugins.usage import usage_table, usages
@@ -107,10 +107,3 @@ def test_the_table_of_registers_and_spills() -> None:
         ("100a", 38, 0, 0, 0, 0),
     ]
     assert "| 75 | 40 | 16 | 8 | 12 | 2048 |" in usage_table(REPORT)
-
-
-def test_wiring_names_each_library_once() -> None:
-    assert wiring([]) == []
-    assert wiring(["/a.so", "/b.so", "/a.so"]) == ["--backend-config=tensorrt,plugins=/a.so;/b.so"]
-    with pytest.raises(Exception, match="cannot be named"):
-        wiring(["/a;b.so"])

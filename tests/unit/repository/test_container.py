@@ -9,9 +9,13 @@ import subprocess
 import pytest
 import yaml
 
-from repository_builder.errors import TargetUnavailable
+from repository_builder.errors import RepositoryError, TargetUnavailable
 from repository_builder.repository import launch, releases
 from repository_builder.repository.container import Container, choose
+from repository_builder.repository.kubernetes import Cluster
+from repository_builder.repository.server_line import plugin_arguments, server_arguments
+
+CLUSTER = Cluster("0123")
 
 
 def test_every_row_of_the_table_can_be_read_and_names_its_source():
@@ -80,12 +84,20 @@ def test_run_line_is_exact_and_a_pure_function_of_the_manifest():
     assert words[words.index("-v") + 1] == "/srv/repo:/models:ro"
 
 
+def test_plugin_libraries_are_named_once_and_never_across_a_separator():
+    assert plugin_arguments([]) == []
+    assert plugin_arguments(["/a.so", "/b.so", "/a.so"]) == ["--backend-config=tensorrt,plugins=/a.so;/b.so"]
+    for path in ("/a;b.so", "/a,b.so"):
+        with pytest.raises(RepositoryError, match="cannot be named"):
+            server_arguments(Container("image:1", "why", plugins=(path,)))
+
+
 def test_script_runs_that_line_with_a_stand_in_for_docker(tmp_path):
     """The script is executed for real; only `docker` is a program that prints its arguments."""
     repository = tmp_path / "my repo"
     repository.mkdir()
     container = Container("image:1", "why", "all", ("net/a b.so",))
-    for name, content in launch.files(container, ()).items():
+    for name, content in launch.files(container, (), CLUSTER).items():
         (repository / name).write_bytes(content)
     fake = tmp_path / "bin" / "docker"
     fake.parent.mkdir()
@@ -102,22 +114,22 @@ def test_compose_file_says_the_same(tmp_path):
     container = Container("image:1", "why", "all", ("net/a.so",))
     service = yaml.safe_load(launch.compose(container, built=False))["services"]["triton"]
     assert service["image"] == "image:1"
-    assert service["command"] == launch.server_arguments(container)
+    assert service["command"] == server_arguments(container)
     assert service["deploy"]["resources"]["reservations"]["devices"][0]["driver"] == "nvidia"
     assert "deploy" not in yaml.safe_load(launch.compose(Container("i", "w"), built=False))["services"]["triton"]
 
 
 def test_python_models_bring_their_packages_into_an_image_of_their_own():
-    found = launch.files(Container("image:1", "why"), ["image_decode", "top_k"])
+    found = launch.files(Container("image:1", "why"), ["image_decode", "top_k"], CLUSTER)
     assert found["requirements.txt"] == b"pillow==13.0.0\n"
     assert b"FROM image:1" in found["Dockerfile"]
     assert launch.LOCAL_IMAGE in shlex.split(found["run.sh"].decode().splitlines()[-1])
-    assert "requirements.txt" not in launch.files(Container("image:1", "why"), ["top_k"])
+    assert "requirements.txt" not in launch.files(Container("image:1", "why"), ["top_k"], CLUSTER)
 
 
 def test_rtx_engines_bring_their_package_and_backend_into_the_image():
     chosen = choose({"tensorrt-rtx": "1.7.1.116", "gpus": "all"})
-    found = launch.files(chosen, [])
+    found = launch.files(chosen, [], CLUSTER)
     assert found["requirements.txt"] == b"tensorrt-rtx-cu13==1.7.1.116\n"
     dockerfile = found["Dockerfile"].decode()
     assert "mv /opt/tritonserver/backends/tensorrt_rtx/libtriton_python.so" in dockerfile
