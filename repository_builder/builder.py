@@ -25,7 +25,8 @@ from repository_builder.errors import (
 )
 from repository_builder.machine import Machine, this_machine
 from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, furnish, make_graph
-from repository_builder.repository import lock, manifest, releases, tree
+from repository_builder.repository import agreement, baseline, lock, manifest, releases, tree
+from repository_builder.repository.baseline import Baseline
 from repository_builder.repository.manifest import Manifest, PipelineEntry
 from repository_builder.resources import cache_folder
 from repository_builder.spec.load import load, place
@@ -103,10 +104,13 @@ def build(
     warn: Callable[[str], None],
     *,
     machine: Machine | None = None,
+    against: Path | None = None,
+    accept: bool = False,
 ) -> Built:
     """Build a spec into a repository. The old repository stays as it is until the new one is complete.
 
-    `machine` stands for this one with other versions of tools, which the stages then fetch (`upgrade`).
+    `machine` stands for this one with other versions of tools, which the stages then fetch (`upgrade`). `against` is the
+    repository behind whose accuracy the new one must not fall (default: the one that it replaces), unless `accept`.
     """
     output = output.absolute()
     with _placing(spec_file):
@@ -117,7 +121,7 @@ def build(
         clear_unfinished(cache.root)
         with _placing(spec_file):
             artifacts = run(graph.stages, cache, reporter)
-        return _write(graph, artifacts, output, warn)
+        return _write(graph, artifacts, output, _Judge(against or output, accept, warn))
 
 
 def in_container(tag: str) -> Machine:
@@ -155,14 +159,44 @@ def _placed(problem: Problem, spec_file: Path, model: str) -> Problem:
     return problem
 
 
-def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, warn: Callable[[str], None]) -> Built:
+@dataclass(frozen=True)
+class _Judge:
+    """What a finished tree is held to before it takes its place."""
+
+    against: Path
+    accept: bool
+    warn: Callable[[str], None]
+
+    def baseline(self, made: ModelRepository, models: tuple[str, ...]) -> Baseline:
+        """The baseline of the new repository; raises CheckFailed where it is less accurate than the old one allows."""
+        known, before = Baseline.read(self.against / baseline.FILENAME), manifest.read(self.against)
+        now = baseline.accuracies(made.manifest, models)
+        if before is not None:
+            known = replace(known, accuracy={**baseline.accuracies(before), **known.accuracy})
+            changed = list(agreement.changed_answers(before, made.manifest, self.against, made.contents))
+            if changed and not self.accept:
+                raise CheckFailed.many(changed)
+        for note in baseline.require(known, now, accepted=self.accept):
+            self.warn(note)
+        return baseline.renewed(known, now, accepted=self.accept)
+
+
+def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, judging: _Judge) -> Built:
     made = assemble(graph, artifacts)
     before = manifest.read(output)
     merged = furnish(_merge(made, before, output, graph.origin) if before else made)
     names = tuple(plan.name for plan in graph.plans)
-    if before is not None and _same(before, merged.manifest) and _intact(before, output, warn):
+    kept = judging.baseline(merged, names)
+    if before is not None and _same(before, merged.manifest) and _intact(before, output, judging.warn):
+        if kept != Baseline.read(output / baseline.FILENAME):
+            kept.write(output / baseline.FILENAME)
         return Built(ModelRepository(merged.contents, before), names, artifacts.ran, changed=False)
-    tree.write(merged.contents, merged.manifest, output, check=lambda fresh: judge(fresh, output, merged.manifest))
+
+    def finish(fresh: Path) -> None:
+        judge(fresh, output, merged.manifest)
+        kept.write(fresh / baseline.FILENAME)
+
+    tree.write(merged.contents, merged.manifest, output, check=finish)
     return Built(merged, names, artifacts.ran, changed=True)
 
 

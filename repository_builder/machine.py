@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -22,6 +22,19 @@ class Gpu:
     """`"9.0"`."""
     memory_mib: int
     driver: str
+
+
+RTX_GPUS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+"""Compute capabilities that TensorRT for RTX names (`ComputeCapability` of 1.7). Newer than the last may follow; data-centre
+Hopper and Blackwell (9.0, 10.x) are not among them: it builds there, even for `CURRENT`, and then loads nothing."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why no GPU of a machine runs an engine, and what helps."""
+
+    why: str
+    fix: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,50 @@ class Machine:
             "python": self.python,
             "system": self.system,
         }
+
+
+def known_to_rtx(capability: str) -> bool:
+    """Whether TensorRT for RTX has engines for a compute capability; one that is newer than its last is not ruled out."""
+    return capability in RTX_GPUS or _number(capability) > _number(RTX_GPUS[-1])
+
+
+def able(package: str, capabilities: Sequence[str], gpus: Sequence[Gpu]) -> Gpu | Obstacle:
+    """The first of the GPUs that can run an engine of `tensorrt` or `tensorrt_rtx`, or why none can.
+
+    `capabilities` are those that the engine was built for; empty: not known, or not restricted.
+    """
+    if not gpus:
+        return Obstacle("there is no NVIDIA GPU (`nvidia-smi` shows none)", "run it on the machine that serves")
+    rtx = package == "tensorrt_rtx"
+    known = [gpu for gpu in gpus if not rtx or known_to_rtx(gpu.compute_capability)]
+    if not known:
+        return Obstacle(
+            f"TensorRT for RTX does not support {_listed(gpus)}: it has no data-centre Hopper or Blackwell",
+            "use the target tensorrt_plan for this GPU (`pip install tensorrt`, or `build --in-container`)",
+        )
+    newest = _number(RTX_GPUS[-1])
+    fitting = [
+        gpu
+        for gpu in known
+        if not capabilities
+        or gpu.compute_capability in capabilities
+        or (rtx and _number(gpu.compute_capability) > newest <= max(map(_number, capabilities)))
+    ]
+    if fitting:
+        return fitting[0]
+    wanted = ", ".join([f'"{number}"' for number in (*capabilities, known[0].compute_capability)])
+    return Obstacle(
+        f"the engine is for compute capability {', '.join(capabilities)}, here is {_listed(known)}",
+        f"add it (`tensorrt: {{compute_capabilities: [{wanted}]}}`)" if rtx else "build it again on this machine",
+    )
+
+
+def _listed(gpus: Sequence[Gpu]) -> str:
+    return ", ".join(sorted({f"{gpu.name} ({gpu.compute_capability})" for gpu in gpus}))
+
+
+def _number(capability: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in capability.split("."))
 
 
 def this_machine() -> Machine:

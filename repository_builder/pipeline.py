@@ -13,7 +13,7 @@ from repository_builder import __version__
 from repository_builder.build.run import Artifacts
 from repository_builder.build.stage import Recipe, Stage, content_digest
 from repository_builder.errors import RepositoryBuilderError, SpecError, TargetUnavailable
-from repository_builder.machine import Machine
+from repository_builder.machine import Machine, Obstacle
 from repository_builder.repository import container, golden, kubernetes, launch
 from repository_builder.repository.ensemble import Pipeline, ensemble
 from repository_builder.repository.manifest import FileEntry, Manifest, ModelEntry, PipelineEntry
@@ -200,7 +200,7 @@ def assemble(graph: BuildGraph, artifacts: Artifacts) -> ModelRepository:
             contents |= files
             digests = {path.partition("/")[2]: digest(content) for path, content in files.items()}
             entries[model.name] = ModelEntry(plan.name, model.public, plan.choice.target.NAME, digests)
-        pipelines[plan.name] = _pipeline_entry(plan, graph.origin, folders, made)
+        pipelines[plan.name] = _pipeline_entry(plan, graph, folders, made)
     manifest = Manifest(
         generator=f"triton-repo {__version__}",
         container={},
@@ -301,13 +301,14 @@ def _tuned(plan: Plan, role: str, config: Config) -> Config:
     return Config(tuned(config.message, Tuning(**values)), {**config.comments, **notes})
 
 
-def _pipeline_entry(plan: Plan, origin: str, folders: Mapping[str, Path], made: _Made) -> PipelineEntry:
+def _pipeline_entry(plan: Plan, graph: BuildGraph, folders: Mapping[str, Path], made: _Made) -> PipelineEntry:
     facts = GraphFacts.read(folders["graph"])
     spec = portable(plan.spec)
     recipes: dict[str, Recipe] = {s.name: {"key": s.key, "recipe": s.recipe} for s in plan.stages.values()}
+    warnings = {"warnings": list(facts.warnings)} if facts.warnings else {}
     sources = {role: content_digest(path) for stage in plan.stages.values() for role, path in stage.sources.items()}
     return PipelineEntry(
-        origin=origin,
+        origin=graph.origin,
         target=plan.choice.target.NAME,
         target_why=plan.choice.why,
         spec=spec,
@@ -318,8 +319,22 @@ def _pipeline_entry(plan: Plan, origin: str, folders: Mapping[str, Path], made: 
         batching={"max_batch_size": made.models[0].config.message.max_batch_size, "why": facts.why},
         golden=golden.read(folders["golden"] / golden.FILENAME).origin,
         needs={**made.core.container, **{f"{PYTHON}{p.entry}": "" for p in processors_of(plan.spec) if p}},
-        notes={**made.core.notes, **({"warnings": list(facts.warnings)} if facts.warnings else {})},
+        notes={**made.core.notes, **_parity(made.core, folders, graph.machine), **warnings},
     )
+
+
+def _parity(core: Core, folders: Mapping[str, Path], machine: Machine) -> dict[str, Any]:
+    """How far the engine's own numbers are from the reference, or why nobody looked."""
+    from repository_builder.stages import parity
+    from repository_builder.targets import engine_stages
+
+    engine = core.notes.get("engine")
+    if engine is None:
+        return {}
+    if "parity" in folders:
+        return {"parity": json.loads((folders["parity"] / parity.REPORT).read_text())}
+    found = engine_stages.runner(machine, engine["builder"]["package"], engine["compute_capabilities"])
+    return {"parity": {"not looked at": found.why if isinstance(found, Obstacle) else "the build has no such stage"}}
 
 
 def portable(spec: ModelSpec) -> dict[str, Any]:

@@ -7,6 +7,7 @@ examples:
   triton-repo build examples/digits/deploy.yaml
   triton-repo build model.onnx --output my_repository
   triton-repo build deploy.yaml --in-container 26.07   # the builder of the container that will serve
+  triton-repo build deploy.yaml --set-baseline         # accept an accuracy that is lower than the last build's
   triton-repo build deploy.yaml --json
 """
 
@@ -37,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RELEASE",
         help="build engines for tensorrt_plan inside this monthly container, e.g. 26.07 (needs Docker and a GPU)",
     )
+    parser.add_argument(
+        "--set-baseline",
+        action="store_true",
+        help="accept this build's accuracy, also where it is less than that of the build it replaces",
+    )
     parser.add_argument("--json", action="store_true", help="print a report as JSON")
 
 
@@ -47,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
     spec_file = spec_for(options.spec, options.output)
     reporter = Reporter(quiet=options.json)
     machine = builder.in_container(options.in_container) if options.in_container else None
-    built = builder.build(spec_file, options.output, reporter, warn=console.note, machine=machine)
+    built = builder.build(
+        spec_file, options.output, reporter, warn=console.note, machine=machine, accept=options.set_baseline
+    )
     if options.json:
         console.print_json(built.as_json())
     else:

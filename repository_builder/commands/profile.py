@@ -1,15 +1,16 @@
 """Measure engines on this machine's GPU: latency at min, opt and max of every optimization profile, and between.
 
 Plans of the full TensorRT are measured with `trtexec` where it is installed, all others with a runner of our own.
-The result can be kept as the baseline of the repository, with which later builds are compared: a slower one fails
-with both numbers.
+The result can be kept as the baseline of the repository, with which later builds are compared: a slower or less
+accurate one fails with both numbers.
 
 examples:
   triton-repo profile model_repository --dry-run             # what would be run, and a ready Nsight Systems line
   triton-repo profile model_repository --set-baseline --plot engines.html
   triton-repo profile model_repository --model digits_core --json
 
-exit codes: 0 measured, 3 no GPU, 4 an engine does not run, 5 slower than the baseline, 8 no engine or unreadable baseline
+exit codes: 0 measured, 3 no GPU that runs them, 4 an engine does not run, 5 slower or less accurate than the baseline,
+8 no engine or unreadable baseline
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure every engine; compare with the baseline, or set it."""
-    from repository_builder.release import measurement, measurement_plot, measuring
+    from repository_builder.release import measurement_plot, measuring
 
     found = measuring.engines(options.repository, options.model)
     if options.dry_run:
         return _dry_run(found, options)
-    gpu = _gpu()
+    gpu = _gpu(found)
     results: dict[str, Measured] = {}
     layers: dict[str, Any] = {}
     with console.progress("profile", quiet=options.json) as progress:
@@ -58,27 +59,47 @@ def run(options: argparse.Namespace) -> int:
         every = [point for engine in found for point in engine.points]
         options.plot.write_text(measurement_plot.page(every, results, gpu), encoding="utf-8")
         console.note(f"plot: {options.plot}")
-    baseline = options.repository / measurement.BASELINE
-    if options.set_baseline:
-        measurement.write_baseline(baseline, results, gpu)
-        console.note(f"baseline: {baseline}")
-    elif baseline.is_file():
-        compared = measurement.require_as_fast(baseline, results, gpu)
-        console.note(f"as fast as the baseline at {compared} shapes")
+    _judge(options, results, gpu)
     return 0
 
 
-def _gpu() -> str:
-    from repository_builder.errors import TargetUnavailable
-    from repository_builder.machine import this_machine
+def _judge(options: argparse.Namespace, results: dict[str, Measured], gpu: str) -> None:
+    """Set the baseline, or compare latency and accuracy with it."""
+    from repository_builder.release import measurement
+    from repository_builder.repository import baseline, manifest
+
+    file = options.repository / measurement.BASELINE
+    record = manifest.read(options.repository)
+    now = baseline.accuracies(record) if record else {}
+    if options.set_baseline:
+        measurement.write_baseline(file, results, gpu)
+        baseline.renewed(baseline.Baseline.read(file), now, accepted=True).write(file)
+        console.note(f"baseline: {file}")
+    elif file.is_file():
+        for note in baseline.require(baseline.Baseline.read(file), now):
+            console.note(note)
+        compared = measurement.require_as_fast(file, results, gpu)
+        console.note(
+            f"as fast as the baseline at {compared} shapes" if compared else "there is no latency to compare with"
+        )
+
+
+def _gpu(found: list[Engine]) -> str:
+    """The name of the GPU that runs every engine; raises TargetUnavailable where there is none that can."""
+    from repository_builder.errors import Problem, TargetUnavailable
+    from repository_builder.machine import Obstacle, able, this_machine
 
     gpus = this_machine().gpus
-    if not gpus:
-        raise TargetUnavailable(
-            "cannot measure engines here",
-            why="there is no NVIDIA GPU (`nvidia-smi` shows none)",
-            fix="run it on the machine that serves; `--dry-run` shows the lines",
+    runs_on = {engine.model: able(engine.package, engine.compute_capabilities, gpus) for engine in found}
+    problems = [
+        Problem(
+            f"cannot measure the engine of `{model}` here", why=gpu.why, fix=f"{gpu.fix}; `--dry-run` shows the lines"
         )
+        for model, gpu in runs_on.items()
+        if isinstance(gpu, Obstacle)
+    ]
+    if problems:
+        raise TargetUnavailable.many(problems)
     return gpus[0].name
 
 

@@ -39,6 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--repository", type=Path, default=DEFAULT_OUTPUT, help="what to compare with (default: %(default)s)"
     )
     parser.add_argument("-o", "--output", type=Path, help="the new repository (default: beside the old one)")
+    parser.add_argument(
+        "--set-baseline", action="store_true", help="accept an accuracy that is lower than the old repository's"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -59,7 +62,15 @@ def run(options: argparse.Namespace) -> int:
     machine, version = _changed(options.change)
     output = options.output or options.repository.with_name(f"{options.repository.name}-{version}")
     reporter = Reporter(quiet=options.json)
-    builder.build(options.spec, output, reporter, warn=console.note, machine=machine)
+    builder.build(
+        options.spec,
+        output,
+        reporter,
+        warn=console.note,
+        machine=machine,
+        against=options.repository,
+        accept=options.set_baseline,
+    )
     after = manifest.read(output)
     if after is not None:
         _show(before, after, options.repository, output, as_json=options.json)

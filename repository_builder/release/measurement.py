@@ -7,15 +7,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from repository_builder.errors import CheckFailed, Problem, RepositoryError
+from repository_builder.repository import baseline
+from repository_builder.repository.baseline import Baseline
 from repository_builder.shapes.profile import Profile, Shape
 
-BASELINE = "baseline.json"
-"""At the repository's root, where a build leaves foreign files alone."""
+BASELINE = baseline.FILENAME
 TOLERANCE = 0.10
 """A rebuild that is slower by more than this fails."""
 
@@ -108,17 +109,17 @@ def nsight_command(command: Sequence[str], report: str) -> str:
 
 
 def write_baseline(path: Path, results: Mapping[str, Measured], gpu: str) -> None:
-    """Keep the results for later builds."""
-    text = {"gpu": gpu, "points": {key: asdict(value) for key, value in sorted(results.items())}}
-    path.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
+    """Keep the results for later builds; what the file says of accuracy stays."""
+    points = {key: asdict(value) for key, value in sorted(results.items())}
+    replace(Baseline.read(path), gpu=gpu, points=points).write(path)
 
 
 def read_baseline(path: Path) -> tuple[str, dict[str, Measured]]:
-    """The GPU's name and the results of a baseline file."""
+    """The GPU's name and the results of a baseline file; no GPU: latencies were never measured."""
+    known = Baseline.read(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        return str(value["gpu"]), {key: Measured.from_json(entry) for key, entry in value["points"].items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return known.gpu, {key: Measured.from_json(entry) for key, entry in known.points.items()}
+    except TypeError as error:
         raise RepositoryError(
             "cannot read the baseline", where=path, why=str(error), fix="measure it again with `--set-baseline`"
         ) from error
@@ -142,13 +143,13 @@ def compare(
     return problems
 
 
-def require_as_fast(baseline: Path, results: Mapping[str, Measured], gpu: str, *, tolerance: float = TOLERANCE) -> int:
+def require_as_fast(file: Path, results: Mapping[str, Measured], gpu: str, *, tolerance: float = TOLERANCE) -> int:
     """Raise CheckFailed for slower points; the number of points compared. Baselines of another GPU are not compared."""
-    known, before = read_baseline(baseline)
-    if known != gpu:
+    known, before = read_baseline(file)
+    if known and known != gpu:
         raise CheckFailed(
             "the baseline is of another GPU",
-            where=baseline,
+            where=file,
             why=f"it was measured on {known}, this is {gpu}",
             fix="measure on the same GPU, or set a new baseline with `--set-baseline`",
         )

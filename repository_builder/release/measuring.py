@@ -32,6 +32,8 @@ class Engine:
     package: str
     version: str
     points: tuple[Point, ...]
+    compute_capabilities: tuple[str, ...] = ()
+    """What it was built for."""
 
 
 def engines(repository: Path, wanted: Sequence[str] | None) -> list[Engine]:
@@ -53,7 +55,8 @@ def _engine(facts: Path) -> Engine:
     plans = sorted(facts.parent.glob("*/model.plan"), key=lambda path: int(path.parent.name))
     model = facts.parent.name
     measured = points(model, [Profile.from_json(profile) for profile in told["profiles"]])
-    return Engine(model, plans[-1], told["builder"]["package"], told["builder"]["version"], tuple(measured))
+    package, version = told["builder"]["package"], told["builder"]["version"]
+    return Engine(model, plans[-1], package, version, tuple(measured), tuple(told["compute_capabilities"]))
 
 
 def trtexec_commands(engine: Engine, folder: Path) -> Iterator[tuple[Point, Path, list[str]]]:

@@ -31,6 +31,8 @@ class Score:
     """Where it was measured: `small.max (batch 8)`."""
     value: float
     needed: float
+    rows: int = 0
+    """Samples that were compared."""
 
     @property
     def passed(self) -> bool:
@@ -39,7 +41,8 @@ class Score:
 
     def as_json(self) -> dict[str, Any]:
         """The score as plain JSON values."""
-        return {"at": self.at, "value": round(self.value, 6), "needed": self.needed, "passed": self.passed}
+        told = {"at": self.at, "value": round(self.value, 6), "needed": self.needed, "passed": self.passed}
+        return told | ({"rows": self.rows} if self.rows else {})
 
 
 def top1(reference: Array, candidate: Array) -> float:

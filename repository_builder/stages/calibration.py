@@ -93,6 +93,21 @@ def read(folder: Path) -> tuple[Batches, dict[str, Any]]:
     return [batches[key] for key in sorted(batches)], json.loads((folder / FACTS).read_text())
 
 
+def digest(folder: Path) -> str:
+    """SHA-256 of the samples that a finished stage holds: names, types, shapes and values (the file itself has dates)."""
+    import hashlib
+
+    import numpy as np
+
+    found = hashlib.sha256()
+    with np.load(folder / FILE, allow_pickle=False) as stored:
+        for key in sorted(stored.files):
+            array = np.ascontiguousarray(stored[key])
+            found.update(f"{key} {array.dtype} {array.shape}".encode())
+            found.update(array.tobytes())
+    return found.hexdigest()
+
+
 def _collect(facts: GraphFacts, before: Processor | None, source: Path, count: int) -> dict[str, Any]:
     """Arrays by name: the network's own inputs where a `.npz` holds them, else inputs of the public model."""
     public = golden.pipeline_of(facts.interface, before, None).public

@@ -41,7 +41,7 @@ def stage(model: str, *, graph: Stage, engine: Stage, samples_stage: Stage | Non
         name=f"{model}/parity",
         run=run,
         needs=needs,
-        tools={"gpu": gpu},
+        params={"gpu": gpu},
         modules=("repository_builder.stages.accuracy", "repository_builder.stages.parity_worker"),
     )
 
@@ -64,7 +64,7 @@ def run(context: StageContext) -> None:
         for place, reference in answers.items():
             with np.load(folder / f"{place}.out.npz") as stored:
                 report[place] = scores(reference, {key: stored[key] for key in stored.files})
-    (context.out / REPORT).write_text(json.dumps(report, indent=1))
+    (context.out / REPORT).write_text(json.dumps({"question": _question(context), "scores": report}, indent=1))
     require(report, NEEDED[str(built.raw.get("precision", "fp32"))])
 
 
@@ -118,6 +118,12 @@ def require(report: Mapping[str, Mapping[str, Mapping[str, float]]], needed: flo
     ]
     if problems:
         raise CheckFailed.many(problems)
+
+
+def _question(context: StageContext) -> dict[str, str]:
+    """What the scores answer: they are comparable with those of another build only where this is the same."""
+    samples_digest = calibration.digest(context.inputs["samples"]) if "samples" in context.inputs else "seeded"
+    return {"gpu": str(context.params["gpu"]), "samples": samples_digest}
 
 
 def _real(context: StageContext) -> list[Arrays] | None:

@@ -7,6 +7,7 @@ FP32 and recorded.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repository_builder.build.stage import Stage, StageContext
+from repository_builder.build.stage import Stage, StageContext, content_digest
 from repository_builder.errors import CheckFailed, Problem
 from repository_builder.stages import calibration, precision_environment, profiles
 from repository_builder.stages.accuracy import Gate, Score, make_gate
@@ -119,8 +120,10 @@ def run(context: StageContext) -> None:
         if chosen is None:
             raise _none_passed(work, context)
         shutil.copytree(chosen, context.out, dirs_exist_ok=True)
+        labelled = work.comparison.labelled(chosen / MODEL)
     shutil.copyfile(context.inputs["graph"] / GRAPH_FACTS, context.out / GRAPH_FACTS)
-    (context.out / REPORT).write_text(json.dumps(_report(work), indent=1))
+    report = _report(work) | ({"labelled": labelled} if labelled else {})
+    (context.out / REPORT).write_text(json.dumps(report, indent=1))
 
 
 def _start(context: StageContext, facts: GraphFacts, gate: Gate, tool: PrecisionTool, scratch: Path) -> _Work:
@@ -232,10 +235,21 @@ def _report(work: _Work) -> dict[str, Any]:
         "chosen": chosen.precision,
         "kept": list(chosen.kept),
         "metric": work.comparison.gate.metric,
+        "question": _question(work),
         "samples": calibration.read(work.context.inputs["samples"])[1]["origin"],
         "reference": "FP32 ONNX graph, ONNX Runtime on the CPU",
         "trials": [trial.as_json() for trial in work.trials],
     }
+
+
+def _question(work: _Work) -> dict[str, str]:
+    """What the scores answer: they are comparable with those of another build only where this is the same."""
+    inputs, labels = work.context.inputs, work.comparison.labels
+    asked = {role: calibration.digest(inputs[role]) for role in ("samples", "held") if role in inputs}
+    asked |= {"labels": hashlib.sha256(json.dumps(labels).encode()).hexdigest()} if labels else {}
+    if own := work.context.sources.get("metric"):
+        asked["metric"] = content_digest(own)
+    return {**asked, "output": work.comparison.gate.output}
 
 
 def _none_passed(work: _Work, context: StageContext) -> CheckFailed:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from repository_builder.onnx_graph import execute
-from repository_builder.stages.accuracy import Gate, Score
+from repository_builder.stages.accuracy import Gate, Score, accuracy
 
 CORNER_ROWS = 32
 """Samples that are compared at each batch of a profile (more where one batch holds more)."""
@@ -62,8 +62,23 @@ class Comparison:
         yield from self._everywhere(session)
         rows = self.held.batches[0] if self.held else self.batches[0]
         for where, size in self.corners.items():
-            found = _in_batches(session, _rows(rows, size), size)
-            yield self.gate.score(f"{where} (batch {size})", self.corner_answers[size], found)
+            asked = _rows(rows, size)
+            score = self.gate.score(
+                f"{where} (batch {size})", self.corner_answers[size], _in_batches(session, asked, size)
+            )
+            yield replace(score, rows=_count(asked))
+
+    def labelled(self, candidate: Path) -> dict[str, Any] | None:
+        """The share of labelled samples that reference and candidate get right; None without labels."""
+        import numpy as np
+
+        if not self.labels:
+            return None
+        session, labels = _session(candidate), np.array(self.labels)
+        found = np.concatenate([execute.run(session, batch)[self.gate.output] for batch in self.batches])
+        known = np.concatenate([answer[self.gate.output] for answer in self.answers])
+        right = {"reference": accuracy(labels, known), "network": accuracy(labels, found)}
+        return {"rows": len(labels)} | {name: round(share, 6) for name, share in right.items()}
 
     def _everywhere(self, session: Any) -> list[Score]:
         scores = [self._on_samples(session, "all")]
@@ -75,14 +90,18 @@ class Comparison:
 
         scores, weights, row = [], [], 0
         for batch, answer in zip(self.batches, self.answers, strict=True):
-            count = len(next(iter(batch.values())))
+            count = _count(batch)
             labels = np.array(self.labels[row : row + count]) if self.labels else None
             scores.append(self.gate.score("", answer, execute.run(session, batch), labels).value)
             weights.append(count)
             row += count
         shared = self.gate.metric == "top1" or self.gate.user is not None
         value = float(np.average(scores, weights=weights)) if shared else float(np.min(scores))
-        return Score(f"{which} {row} samples", value, self.gate.needed)
+        return Score(f"{which} {row} samples", value, self.gate.needed, row)
+
+
+def _count(arrays: Arrays) -> int:
+    return len(next(iter(arrays.values())))
 
 
 def _order(score: Score) -> float:
@@ -106,7 +125,7 @@ def _rows(batch: Arrays, size: int) -> Arrays:
     """At least one whole batch of `size`, made of the samples again and again; a multiple of `size`."""
     import numpy as np
 
-    have = len(next(iter(batch.values())))
+    have = _count(batch)
     wanted = max(size, min(have, CORNER_ROWS) // size * size)
     return {name: np.take(array, range(wanted), axis=0, mode="wrap") for name, array in batch.items()}
 
@@ -115,7 +134,7 @@ def _in_batches(session: Any, rows: Arrays, size: int) -> Arrays:
     """The answers to `rows` asked in batches of `size`, joined."""
     import numpy as np
 
-    total = len(next(iter(rows.values())))
+    total = _count(rows)
     parts = [
         execute.run(session, {name: array[start : start + size] for name, array in rows.items()})
         for start in range(0, total, size)

@@ -8,7 +8,7 @@ from typing import Any
 
 from repository_builder.build.stage import Stage
 from repository_builder.errors import SpecError
-from repository_builder.machine import Machine
+from repository_builder.machine import Gpu, Machine, Obstacle, able
 from repository_builder.spec.model import ModelSpec
 from repository_builder.spec.precision import Precision
 from repository_builder.spec.processor import Processor
@@ -55,19 +55,25 @@ def stages(
         sources={**sources, **plugins},
         tools=machine.versions(package.replace("_", "-")),
     )
-    if gpu := _able(machine, package, params):
+    runs_on = runner(machine, package, params.get("compute_capabilities") or params.get("built_for", ()))
+    if isinstance(runs_on, Gpu):
+        gpu = f"{runs_on.name} {runs_on.compute_capability}"
         recorded = made.get("held") or made.get("samples")
         made["parity"] = parity.stage(name, graph=original, engine=made["engine"], samples_stage=recorded, gpu=gpu)
     return {"repair": repaired, **made}
 
 
-def _able(machine: Machine, package: str, params: Mapping[str, Any]) -> str:
-    """The GPU here that can run the engine, by name; empty: none, or the engine's package is only in a container."""
-    if params.get("container") or package.replace("_", "-") not in machine.packages:
-        return ""
-    wanted = params.get("compute_capabilities")
-    fitting = [gpu for gpu in machine.gpus if not wanted or gpu.compute_capability in wanted]
-    return f"{fitting[0].name} {fitting[0].compute_capability}" if fitting else ""
+def runner(machine: Machine, package: str, capabilities: Sequence[str]) -> Gpu | Obstacle:
+    """The GPU here that can run the engine, or why none can: `build` then compares no numbers, and says so."""
+    from repository_builder.targets import tensorrt_plan
+
+    if package == "tensorrt" and tensorrt_plan.IN_CONTAINER in machine.packages:
+        return Obstacle(
+            "it was built inside a container, and not run there", "`triton-repo verify` compares what is served"
+        )
+    if package.replace("_", "-") not in machine.packages:
+        return Obstacle(f"the package {package} is not installed here", "install it on a machine with a GPU")
+    return able(package, capabilities, machine.gpus)
 
 
 def _plugins(spec: ModelSpec, package: str) -> list[str]:
