@@ -197,7 +197,17 @@ def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, judging: _Judg
         kept.write(fresh / baseline.FILENAME)
 
     tree.write(merged.contents, merged.manifest, output, check=finish)
+    for note in _not_run(graph.machine, merged.manifest, names):
+        judging.warn(note)
     return Built(merged, names, artifacts.ran, changed=True)
+
+
+def _not_run(machine: Machine, record: Manifest, names: tuple[str, ...]) -> Iterator[str]:
+    """A note for every engine that the GPU of this machine does not run, so that its numbers were not compared."""
+    for name in names:
+        why = record.pipelines[name].notes.get("parity", {}).get("not looked at")
+        if why and machine.gpus:
+            yield f"note: the engine of `{name}` was built, but not run here against the reference: {why}"
 
 
 def judge(fresh: Path, output: Path, entries: Manifest) -> None:

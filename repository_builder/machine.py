@@ -27,6 +27,8 @@ class Gpu:
 RTX_GPUS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """Compute capabilities that TensorRT for RTX names (`ComputeCapability` of 1.7). Newer than the last may follow; data-centre
 Hopper and Blackwell (9.0, 10.x) are not among them: it builds there, even for `CURRENT`, and then loads nothing."""
+RTX_FORWARD = ("12.0", "12.1")
+"""An engine for one of these lists `>12.0` among what it supports."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,15 @@ class Machine:
     python: str
     system: str
     """`Linux x86_64`."""
+    driver_trouble: str = ""
+    """What `nvidia-smi` says where it is installed and does not work; a GPU may be there all the same."""
+
+    @property
+    def no_gpu(self) -> str:
+        """Why `gpus` is empty, in words."""
+        if self.driver_trouble:
+            return f"`nvidia-smi` fails, so no GPU can be used ({self.driver_trouble})"
+        return "there is no NVIDIA GPU (`nvidia-smi` shows none)"
 
     def versions(self, *packages: str) -> dict[str, str]:
         """The installed versions of these packages; one that is not installed is left out."""
@@ -67,13 +78,16 @@ def known_to_rtx(capability: str) -> bool:
     return capability in RTX_GPUS or _number(capability) > _number(RTX_GPUS[-1])
 
 
-def able(package: str, capabilities: Sequence[str], gpus: Sequence[Gpu]) -> Gpu | Obstacle:
-    """The first of the GPUs that can run an engine of `tensorrt` or `tensorrt_rtx`, or why none can.
+def able(package: str, capabilities: Sequence[str], machine: Machine) -> Gpu | Obstacle:
+    """The machine's first GPU that can run an engine of `tensorrt` or `tensorrt_rtx`, or why none can.
 
     `capabilities` are those that the engine was built for; empty: not known, or not restricted.
     """
+    gpus = machine.gpus
     if not gpus:
-        return Obstacle("there is no NVIDIA GPU (`nvidia-smi` shows none)", "run it on the machine that serves")
+        return Obstacle(
+            machine.no_gpu, "repair the driver" if machine.driver_trouble else "use the machine that serves"
+        )
     rtx = package == "tensorrt_rtx"
     known = [gpu for gpu in gpus if not rtx or known_to_rtx(gpu.compute_capability)]
     if not known:
@@ -81,13 +95,13 @@ def able(package: str, capabilities: Sequence[str], gpus: Sequence[Gpu]) -> Gpu 
             f"TensorRT for RTX does not support {_listed(gpus)}: it has no data-centre Hopper or Blackwell",
             "use the target tensorrt_plan for this GPU (`pip install tensorrt`, or `build --in-container`)",
         )
-    newest = _number(RTX_GPUS[-1])
+    forward = rtx and bool({*RTX_FORWARD} & {*capabilities})
     fitting = [
         gpu
         for gpu in known
         if not capabilities
         or gpu.compute_capability in capabilities
-        or (rtx and _number(gpu.compute_capability) > newest <= max(map(_number, capabilities)))
+        or (forward and _number(gpu.compute_capability) > _number(RTX_GPUS[-1]))
     ]
     if fitting:
         return fitting[0]
@@ -108,7 +122,9 @@ def _number(capability: str) -> tuple[int, ...]:
 
 def this_machine() -> Machine:
     """Look at the machine; nothing heavy is imported."""
-    return Machine(_gpus(), _packages(), platform.python_version(), f"{platform.system()} {platform.machine()}")
+    gpus, trouble = _gpus()
+    system = f"{platform.system()} {platform.machine()}"
+    return Machine(gpus, _packages(), platform.python_version(), system, trouble)
 
 
 def _packages() -> dict[str, str]:
@@ -127,17 +143,16 @@ def _flavours(name: str) -> tuple[str, ...]:
     return (name, *(f"{name}-cu{major}" for major in (13, 12))) if name.startswith("tensorrt") else (name,)
 
 
-def _gpus() -> tuple[Gpu, ...]:
+def _gpus() -> tuple[tuple[Gpu, ...], str]:
     fields = "name,compute_cap,memory.total,driver_version"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()  # no driver, no GPU
-    rows = (row.split(", ") for row in answer.stdout.splitlines())
-    return tuple(Gpu(row[0], row[1], int(row[2]), row[3]) for row in rows if len(row) == 4)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except FileNotFoundError:
+        return (), ""  # no driver, no GPU
+    except (OSError, subprocess.SubprocessError) as error:
+        return (), str(error)
+    rows = [row.split(", ") for row in answer.stdout.splitlines()]
+    gpus = tuple(Gpu(row[0], row[1], int(row[2]), row[3]) for row in rows if len(row) == 4)
+    said = " ".join((answer.stdout + answer.stderr).split())
+    return gpus, "" if gpus or "No devices were found" in said else said[:200] or f"exit code {answer.returncode}"

@@ -89,8 +89,8 @@ def _gpu(found: list[Engine]) -> str:
     from repository_builder.errors import Problem, TargetUnavailable
     from repository_builder.machine import Obstacle, able, this_machine
 
-    gpus = this_machine().gpus
-    runs_on = {engine.model: able(engine.package, engine.compute_capabilities, gpus) for engine in found}
+    machine = this_machine()
+    runs_on = {engine.model: able(engine.package, engine.compute_capabilities, machine) for engine in found}
     problems = [
         Problem(
             f"cannot measure the engine of `{model}` here", why=gpu.why, fix=f"{gpu.fix}; `--dry-run` shows the lines"
@@ -100,7 +100,7 @@ def _gpu(found: list[Engine]) -> str:
     ]
     if problems:
         raise TargetUnavailable.many(problems)
-    return gpus[0].name
+    return machine.gpus[0].name
 
 
 def _dry_run(found: list[Engine], options: argparse.Namespace) -> int:

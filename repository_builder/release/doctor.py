@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from repository_builder.machine import Machine
+from repository_builder.machine import Machine, Obstacle, able
 from repository_builder.repository import releases
 from repository_builder.repository.manifest import Manifest
 from repository_builder.repository.releases import Release, numbers, same
@@ -131,12 +131,16 @@ def _tag_for(version: str) -> str:
 def _gpus(engines: Mapping[str, Mapping[str, Any]], machine: Machine, release: Release | None) -> Iterator[Verdict]:
     here = {gpu.compute_capability: gpu.name for gpu in machine.gpus}
     for model, engine in engines.items():
-        wanted = set(engine["compute_capabilities"])
-        if here and wanted and not wanted & here.keys() and engine["hardware_compatibility"] == "NONE":
-            gpus = ", ".join(f"{name} ({number})" for number, name in here.items())
-            yield Verdict("error", f"`{model}` does not run on this machine's GPU",
-                          f"its plan is for compute capability {_listed(wanted)}; here are {gpus}",
-                          "build it for this GPU (`tensorrt: {compute_capabilities: […]}`)")  # fmt: skip
+        package, wanted = engine["builder"]["package"], tuple(engine["compute_capabilities"])
+        runs_on = able(package, wanted if engine["hardware_compatibility"] == "NONE" else (), machine)
+        if here and isinstance(runs_on, Obstacle):
+            yield Verdict("error", f"`{model}` does not run on this machine's GPU", runs_on.why, runs_on.fix)
+    runs_on = able("tensorrt_rtx", (), machine)
+    if here and not engines and "tensorrt-rtx" in machine.packages and isinstance(runs_on, Obstacle):
+        yield Verdict("warning", "the target tensorrt_rtx builds here, but its engines do not run here",
+                      runs_on.why, runs_on.fix)  # fmt: skip
+    if machine.driver_trouble:
+        yield Verdict("warning", "no GPU of this machine can be used", machine.no_gpu, "repair the driver")
     if release and release.min_compute_capability:
         for number, name in here.items():
             if numbers(number) < numbers(release.min_compute_capability):

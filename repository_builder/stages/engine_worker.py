@@ -97,7 +97,7 @@ def _build(request: dict[str, Any], report: Any) -> None:
     facts = _facts(trt, network, config, capabilities, request)
     facts["network"] = counts
     facts["engine"] = {"bytes": plan.nbytes, **_description(logger)}
-    facts["profiles_from"], facts["profiles"] = _read_back(trt, logger, plan, accepted, facts["engine"]["io"])
+    facts |= _read_back(trt, logger, plan, accepted, facts["engine"]["io"])
     (out / "engine.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
@@ -412,15 +412,16 @@ def _reported_profiles(lines: list[str], accepted: list[dict[str, Any]]) -> list
 
 def _read_back(
     trt: Any, logger: Any, plan: Any, accepted: list[dict[str, Any]], described: list[str]
-) -> tuple[str, list[dict[str, Any]]]:
-    """Profiles from the engine where this machine can load it, else as the builder reported or accepted them."""
-    sys.stdout.write("[INFO] reading the engine back (fails where there is no GPU, which is recorded)\n")
+) -> dict[str, Any]:
+    """Profiles from the engine where this machine can load it, else as the builder reported or accepted them, and why."""
+    sys.stdout.write("[INFO] reading the engine back (fails where no GPU can load it, which is recorded)\n")
     runtime = trt.Runtime(logger)
     engine = runtime.deserialize_cuda_engine(plan) if runtime is not None else None
     if engine is None:
+        why = f"{'the engine does not load' if runtime else 'there is no runtime'} here: {_last(logger)}"
         reported = _reported_profiles(described, accepted)
         _same_profiles("builder's report of the engine", reported or accepted, accepted)
-        return ("report" if reported else "builder"), accepted
+        return {"profiles_from": "report" if reported else "builder", "profiles": accepted, "not_loaded": why}
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     profiles = []
@@ -431,7 +432,7 @@ def _read_back(
             shapes[name] = {"min": low, "opt": opt, "max": high}
         profiles.append({"name": accepted[index]["name"], "shapes": shapes})
     _same_profiles("engine", profiles, accepted)
-    return "engine", profiles
+    return {"profiles_from": "engine", "profiles": profiles, "not_loaded": ""}
 
 
 def _same_profiles(what: str, found: list[dict[str, Any]], accepted: list[dict[str, Any]]) -> None:

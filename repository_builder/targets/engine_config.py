@@ -6,7 +6,7 @@ Source of the rules: tensorrt_backend (model_state.cc, instance_state.cc, main o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,25 @@ from repository_builder.spec.model import ModelSpec
 from repository_builder.stages import engine, precision, profiles, repair
 from repository_builder.stages.engine_facts import EngineFacts
 from repository_builder.stages.graph import GraphFacts, artifact_files
+from repository_builder.targets import engine_warmup
+from repository_builder.targets.engine_warmup import Request
 from repository_builder.tensor import Interface
 
 PROFILES = "profiles.json"
 """Beside the plan; read by the rehearsal."""
 
 
-def config(name: str, spec: ModelSpec, facts: GraphFacts, built: EngineFacts, *, backend: str, platform: str) -> Config:
-    """The whole config of the core model `name`."""
+def config(
+    name: str,
+    spec: ModelSpec,
+    facts: GraphFacts,
+    built: EngineFacts,
+    *,
+    backend: str,
+    platform: str,
+    warmup: Sequence[Request] | None = None,
+) -> Config:
+    """The whole config of the core model `name`. `warmup` are its requests (default: without real values)."""
     interface = _interface(facts, built)
     limit = _limit(spec, facts, built)
     message = model_config(name, interface, max_batch_size=limit, backend=backend)
@@ -43,7 +54,7 @@ def config(name: str, spec: ModelSpec, facts: GraphFacts, built: EngineFacts, *,
     if spec.tensorrt.cuda_graphs:
         comments |= _cuda_graphs(message, interface, built)
     if spec.tensorrt.warmup:
-        comments |= _warmup(message, interface, built)
+        comments |= engine_warmup.add(message, warmup_requests(spec, facts, built) if warmup is None else warmup)
     if spec.tensorrt.context_memory != "STATIC":
         message.parameters["execution_context_allocation_strategy"].string_value = spec.tensorrt.context_memory
     _mark_shape_tensors(message, built)
@@ -51,8 +62,20 @@ def config(name: str, spec: ModelSpec, facts: GraphFacts, built: EngineFacts, *,
     return Config(message, comments)
 
 
-def files(spec: ModelSpec, folders: Mapping[str, Path], built: EngineFacts) -> dict[str, Content]:
-    """The plan, the rehearsal's files, and what is known of the engine (beside the version folder)."""
+def warmup_requests(
+    spec: ModelSpec, facts: GraphFacts, built: EngineFacts, folders: Mapping[str, Path] | None = None
+) -> tuple[Request, ...]:
+    """The warm-up requests that the spec wants, with real values where the finished stages hold some of the right shape."""
+    if not spec.tensorrt.warmup:
+        return ()
+    real = engine_warmup.recorded(folders or {})
+    return engine_warmup.requests(built.profiles, _interface(facts, built), _limit(spec, facts, built), real)
+
+
+def files(
+    spec: ModelSpec, folders: Mapping[str, Path], built: EngineFacts, warmup: Sequence[Request]
+) -> dict[str, Content]:
+    """The plan, warm-up data, the rehearsal's files, and what is known of the engine (beside the version folder)."""
     version = str(spec.version)
     found: dict[str, Content] = {f"{version}/{engine.PLAN}": folders["engine"] / engine.PLAN}
     found[engine.FACTS] = folders["engine"] / engine.FACTS
@@ -61,7 +84,7 @@ def files(spec: ModelSpec, folders: Mapping[str, Path], built: EngineFacts) -> d
     if spec.tensorrt.rehearsal:
         found |= {f"{version}/{file}": path for file, path in artifact_files(folders["graph"]).items()}
         found[f"{version}/{PROFILES}"] = json.dumps(profiles.by_name(built.profiles), indent=1).encode()
-    return found
+    return found | engine_warmup.files(warmup)
 
 
 def notes(folders: Mapping[str, Path], built: EngineFacts) -> dict[str, Any]:
@@ -79,6 +102,7 @@ def notes(folders: Mapping[str, Path], built: EngineFacts) -> dict[str, Any]:
             "hardware_compatibility": built.raw["hardware_compatibility"],
             "profiles": [profile.as_json() for profile in built.profiles],
             "profiles_from": built.profiles_from,
+            "not_loaded": built.raw.get("not_loaded", ""),
             "profiles_origin": built.raw.get("profiles_origin", ""),
             "network": {key: built.raw["network"][key] for key in ("tensors", "weights", "bytes")},
             "layers": built.raw["engine"]["layer_outputs"],
@@ -175,24 +199,6 @@ def _graph_shapes(found: tuple[Profile, ...], limit: int) -> Iterator[tuple[int,
                 yield batch, profile.corner("opt")
 
 
-def _warmup(message: Any, interface: Interface, built: EngineFacts) -> dict[str, str]:
-    """One request per profile at its opt shape. Integers are zero, which every table and mask has; floats are random."""
-    batched = message.max_batch_size > 0
-    for profile in built.profiles:
-        batch = min(profile.batch("opt"), message.max_batch_size) if batched else 0
-        sample = message.model_warmup.add(name=f"profile {profile.name}", batch_size=batch, count=1)
-        for tensor in interface.inputs:
-            entry = sample.inputs[tensor.name]
-            entry.data_type = messages().DataType.Value(f"TYPE_{tensor.dtype}")
-            shape = profile.shapes[tensor.name].opt
-            entry.dims.extend((shape[1:] if batched else shape) or [1])
-            if tensor.dtype in ("FP32", "FP16", "BF16"):
-                entry.random_data = True
-            else:
-                entry.zero_data = True
-    return {"model_warmup": "opt of each profile: the first request of a shape is slow"}
-
-
 def _mark_shape_tensors(message: Any, built: EngineFacts) -> None:
     for entry in (*message.input, *message.output):
         entry.is_shape_tensor = entry.name in built.shape_tensors
@@ -205,4 +211,4 @@ def _prove(built: EngineFacts, interface: Interface, limit: int) -> None:
         raise StageFailed.many(problems)
 
 
-__all__ = ["PROFILES", "config", "dims", "files", "notes"]
+__all__ = ["PROFILES", "config", "dims", "files", "notes", "warmup_requests"]

@@ -31,7 +31,9 @@ def max_batch_size(spec: ModelSpec) -> int:
 def stages(
     name: str, spec: ModelSpec, graph: Stage, machine: Machine, *, package: str, params: Mapping[str, Any]
 ) -> dict[str, Stage]:
-    """Role → stage: `repair`; `samples` and `precision` where less than FP32 is wanted; `engine`; `parity` where a GPU is."""
+    """Role → stage: `repair`; `samples` and `precision` where less than FP32 is wanted; `recorded` golden inputs otherwise;
+    `engine`; `parity` where a GPU is.
+    """
     described, sources = _described(spec)
     original = graph
     graph = repaired = _repaired(name, graph, machine, package, _plugins(spec, package))
@@ -55,10 +57,12 @@ def stages(
         sources={**sources, **plugins},
         tools=machine.versions(package.replace("_", "-")),
     )
+    if not made.keys() & {"held", "samples"} and spec.golden.inputs:
+        made["recorded"] = _recorded(name, spec, repaired, machine, source=spec.golden.inputs, role="recorded")
     runs_on = runner(machine, package, params.get("compute_capabilities") or params.get("built_for", ()))
     if isinstance(runs_on, Gpu):
         gpu = f"{runs_on.name} {runs_on.compute_capability}"
-        recorded = made.get("held") or made.get("samples")
+        recorded = made.get("held") or made.get("samples") or made.get("recorded")
         made["parity"] = parity.stage(name, graph=original, engine=made["engine"], samples_stage=recorded, gpu=gpu)
     return {"repair": repaired, **made}
 
@@ -73,7 +77,7 @@ def runner(machine: Machine, package: str, capabilities: Sequence[str]) -> Gpu |
         )
     if package.replace("_", "-") not in machine.packages:
         return Obstacle(f"the package {package} is not installed here", "install it on a machine with a GPU")
-    return able(package, capabilities, machine.gpus)
+    return able(package, capabilities, machine)
 
 
 def _plugins(spec: ModelSpec, package: str) -> list[str]:
@@ -114,34 +118,29 @@ def _precision(name: str, spec: ModelSpec, graph: Stage, machine: Machine) -> di
     wanted = spec.precision
     described, sources = _described(spec)
     source = _samples(name, spec)
-    tools = machine.versions("onnxruntime", "numpy", "pillow", "tokenizers")
-    made = {
-        "samples": calibration.stage(
-            name,
-            graph=graph,
-            before=_before(spec),
-            source=source,
-            count=wanted.count,
-            labels=wanted.labels,
-            tools=tools,
-        )
-    }
+    made = {"samples": _recorded(name, spec, graph, machine, source=source, role="samples", labels=wanted.labels)}
     if spec.golden.inputs not in (None, source):
-        held = calibration.stage(
-            name,
-            graph=graph,
-            before=_before(spec),
-            source=Path(str(spec.golden.inputs)),
-            count=wanted.count,
-            labels=None,
-            tools=tools,
-            name="held",
-        )
-        made["held"] = held
+        made["held"] = _recorded(name, spec, graph, machine, source=Path(str(spec.golden.inputs)), role="held")
     params = _gate(wanted) | described
     files = {**sources, **_metric_file(wanted)}
     made["precision"] = precision.stage(name, needs={"graph": graph, **made}, params=params, sources=files)
     return made
+
+
+def _recorded(
+    name: str, spec: ModelSpec, graph: Stage, machine: Machine, *, source: Path, role: str, labels: Path | None = None
+) -> Stage:
+    """Real inputs of the network, from files that the spec names."""
+    return calibration.stage(
+        name,
+        graph=graph,
+        before=_before(spec),
+        source=source,
+        count=spec.golden.count if role == "recorded" else spec.precision.count,
+        labels=labels,
+        tools=machine.versions("onnxruntime", "numpy", "pillow", "tokenizers"),
+        name=role,
+    )
 
 
 def _gate(wanted: Precision) -> dict[str, Any]:

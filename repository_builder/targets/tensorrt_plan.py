@@ -32,7 +32,7 @@ def missing(machine: Machine) -> list[str]:
     elif _numbers(version) < OLDEST:
         reasons.append(f"TensorRT {version} is older than {'.'.join(map(str, OLDEST))}")
     if not machine.gpus:
-        reasons.append("there is no NVIDIA GPU (`nvidia-smi` shows none)")
+        reasons.append(machine.no_gpu)
     return reasons
 
 
@@ -65,13 +65,14 @@ def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Mac
 def core(name: str, spec: ModelSpec, folders: Mapping[str, Path]) -> Core:
     """The plan with a config for Triton's TensorRT backend."""
     facts, built = GraphFacts.read(folders["graph"]), EngineFacts.read(folders["engine"] / engine.FACTS)
-    config = engine_config.config(name, spec, facts, built, backend="tensorrt", platform=NAME)
+    warmup = engine_config.warmup_requests(spec, facts, built, folders)
+    config = engine_config.config(name, spec, facts, built, backend="tensorrt", platform=NAME, warmup=warmup)
     needs = {"tensorrt": built.version, "gpus": "all"}
     if spec.tensorrt.version_compatible:
         needs["tensorrt-host-code"] = "the plan is version compatible and carries code"
     libraries = {path.name: path for path in spec.tensorrt.plugins}
     needs |= {f"plugin:{file}": f"{name}/{file}" for file in libraries}
-    files = engine_config.files(spec, folders, built) | libraries
+    files = engine_config.files(spec, folders, built, warmup) | libraries
     return Core(config, files, needs, engine_config.notes(folders, built))
 
 

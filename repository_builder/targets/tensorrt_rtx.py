@@ -7,7 +7,7 @@ from pathlib import Path
 
 from repository_builder.build.stage import Stage
 from repository_builder.errors import TargetUnavailable
-from repository_builder.machine import Machine
+from repository_builder.machine import RTX_GPUS, Machine, known_to_rtx
 from repository_builder.spec.model import ModelSpec
 from repository_builder.stages import engine
 from repository_builder.stages.engine_facts import EngineFacts
@@ -43,6 +43,13 @@ def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Mac
             fix="choose target tensorrt_plan, or rewrite the operators (`triton-repo inspect`)",
         )
     wanted = list(spec.tensorrt.compute_capabilities or COMPUTE_CAPABILITIES)
+    if unknown := [number for number in wanted if not known_to_rtx(number)]:
+        raise TargetUnavailable(
+            f"cannot build `{name}` for compute capability {', '.join(unknown)} with {NAME}",
+            where=f"models.{name}.tensorrt.compute_capabilities",
+            why=f"TensorRT for RTX has {', '.join(RTX_GPUS)}: no data-centre Hopper or Blackwell",
+            fix="use the target tensorrt_plan for such a GPU, on a machine that has it (or `build --in-container` there)",
+        )
     params = {"compute_capabilities": wanted, "version": machine.packages.get("tensorrt-rtx")}
     return engine_stages.stages(name, spec, graph, machine, package="tensorrt_rtx", params=params)
 
@@ -50,6 +57,8 @@ def stages(name: str, spec: ModelSpec, graph: Stage, golden: Stage, machine: Mac
 def core(name: str, spec: ModelSpec, folders: Mapping[str, Path]) -> Core:
     """The plan with a config for the Python-based backend `tensorrt_rtx`."""
     facts, built = GraphFacts.read(folders["graph"]), EngineFacts.read(folders["engine"] / engine.FACTS)
-    config = engine_config.config(name, spec, facts, built, backend=NAME, platform="")
+    warmup = engine_config.warmup_requests(spec, facts, built, folders)
+    config = engine_config.config(name, spec, facts, built, backend=NAME, platform="", warmup=warmup)
     needs = {"tensorrt-rtx": built.version, "gpus": "all"}
-    return Core(config, engine_config.files(spec, folders, built), needs, engine_config.notes(folders, built))
+    files = engine_config.files(spec, folders, built, warmup)
+    return Core(config, files, needs, engine_config.notes(folders, built))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from repository_builder import builder
-from repository_builder.errors import CheckFailed
+from repository_builder.errors import CheckFailed, ServerError
 from repository_builder.machine import this_machine
 from repository_builder.repository import manifest
 from repository_builder.repository.pbtxt import parse
@@ -101,6 +101,25 @@ def test_sentence_embedding_in_every_precision(tmp_path, precision, dtype, targe
     assert sum(layer["dtype"] == dtype for layer in heavy) >= len(heavy) / 2
     if dtype == "FP16":
         rehearsed(repository)
+
+
+def test_warm_up_with_golden_values_is_read_by_the_server(tmp_path):
+    """The real server loads it, and refuses a data file that was cut: it does read them."""
+    repository, _ = built("digits", tmp_path, precision={"try": ["fp32"]})
+    text = (repository / "digits_core" / "config.pbtxt").read_text()
+    warmup = parse(text, "config.pbtxt").config.model_warmup
+    assert [sample.inputs["pixels"].input_data_file for sample in warmup] == ["0.interactive.pixels", "1.bulk.pixels"]
+    data = repository / "digits_core" / "warmup" / "1.bulk.pixels"
+    pixels = np.frombuffer(data.read_bytes(), np.float32)
+    assert pixels.shape == (64,)
+    assert pixels.any()
+    rehearsed(repository)
+    data.write_bytes(data.read_bytes()[:-4])
+    with (
+        pytest.raises(ServerError, match=r"pixels|warmup|bulk"),
+        serve(repository, rehearse=True, graceful=False),
+    ):
+        pytest.fail("the server started with half a sample")
 
 
 def test_calibration_with_noise_is_refused_by_the_gate(tmp_path):

@@ -82,7 +82,7 @@ def test_plans_that_triton_cannot_serve_are_refused(flag):
 
 def test_wrong_gpu_is_named_with_both_numbers():
     ((_, text),) = verdicts(repository(compute_capabilities=["9.0"]))
-    assert "compute capability 9.0; here are NVIDIA L4 (8.9)" in text
+    assert "compute capability 9.0, here is NVIDIA L4 (8.9)" in text
     assert verdicts(repository(compute_capabilities=["8.0"], hardware_compatibility="AMPERE_PLUS")) == []
 
 
