@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := 2.13.0
 MINILM := 0.1.0
+CPP    := find plugins_cuda tests examples -name '*.h' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp'
 
-.PHONY: help install install-dev demo check test lint docs benchmarks clean lock
+.PHONY: help install install-dev demo check test lint format docs benchmarks clean lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,10 +38,15 @@ test: install-dev  ## everything: lint, all tests, the real server
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not server" --durations=10
 	$(BIN)/python -m pytest -q -m server --durations=10 || $(BIN)/python -m pytest -q -m server --last-failed  # live servers on a busy machine: what failed must pass on its own
 
-lint: install-dev  ## ruff and mypy
+lint: install-dev  ## ruff, mypy, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(CPP) | xargs $(BIN)/clang-format --dry-run --Werror
 	$(BIN)/mypy
+
+format: install-dev  ## lay out Python, C++ and CUDA as `lint` wants them
+	$(BIN)/ruff format .
+	$(CPP) | xargs $(BIN)/clang-format -i
 
 docs: install-dev  ## regenerate what is generated
 	$(BIN)/triton-repo schema --markdown > docs/spec.md

@@ -22,7 +22,10 @@ from repository_builder.plugins.toolchain import find_nvcc, host_compiler
 from repository_builder.resources import data_folder
 
 PLUGINS = data_folder("plugins_cuda")
-WITHOUT = "TensorRT's headers are not at hand: set TENSORRT_ROOT, or TRB_TEST_HEADERS to several folders joined by `:`"
+WITHOUT = (
+    "TensorRT's headers are not at hand, and no package of PyPI or Debian has them: `git clone --depth 1 --branch v11.1 "
+    "https://github.com/NVIDIA/TensorRT` and set TENSORRT_ROOT to it (TRB_TEST_HEADERS to several such folders, joined by `:`)"
+)
 
 
 def headers_at_hand() -> list[Headers]:

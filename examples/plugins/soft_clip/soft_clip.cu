@@ -5,8 +5,8 @@
 
 #include "common/kernel.cuh"
 
-extern "C" cudaError_t trb_soft_clip(trb::SoftClipParams const* params, trb::DataType type, void const* x, void* y,
-    cudaStream_t stream) noexcept
+extern "C" cudaError_t trb_soft_clip(
+    trb::SoftClipParams const* params, trb::DataType type, void const* x, void* y, cudaStream_t stream) noexcept
 {
     trb::DeviceRun run{stream};
     return trb::soft_clip(run, *params, type, x, y) ? run.status : cudaErrorInvalidValue;

@@ -29,10 +29,12 @@ struct SoftClipUnit
 template <class Run>
 TRB_HD bool soft_clip(Run& run, SoftClipParams const& p, DataType type, void const* x, void* y)
 {
-    return with_float(type, [&](auto element) {
-        using T = decltype(element);
-        run(SoftClipUnit<T>{p, static_cast<T const*>(x), static_cast<T*>(y)}, p.elements);
-    });
+    return with_float(type,
+        [&](auto element)
+        {
+            using T = decltype(element);
+            run(SoftClipUnit<T>{p, static_cast<T const*>(x), static_cast<T*>(y)}, p.elements);
+        });
 }
 
 } // namespace trb

@@ -1,5 +1,6 @@
 """The CMake build: configures without TensorRT and says so, and builds a plugin and its host library."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,7 +27,18 @@ def configure(cmake: str, folder: Path, *definitions: str) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_kernels_build_without_tensorrt(cmake: str, tmp_path: Path) -> None:
+@pytest.fixture
+def ccache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with the commands that went through a stand-in for ccache, which runs them."""
+    calls, stand_in = tmp_path / "calls", tmp_path / "bin" / "ccache"
+    stand_in.parent.mkdir()
+    stand_in.write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexec "$@"\n')
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stand_in.parent}:{os.environ['PATH']}")
+    return calls
+
+
+def test_kernels_build_without_tensorrt_and_behind_ccache(cmake: str, tmp_path: Path, ccache: Path) -> None:
     said = configure(cmake, tmp_path)
     assert said.returncode == 0, said.stderr
     if "TensorRT headers: none" in said.stdout:
@@ -36,6 +48,8 @@ def test_kernels_build_without_tensorrt(cmake: str, tmp_path: Path) -> None:
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert {"libtrb_det.so", "libtrb_det_host.so"} <= {path.name for path in tmp_path.iterdir()}
+    compiled = ccache.read_text()
+    assert all(source in compiled for source in ("det/det.cu", "det/det_plugin.cpp", "common/host.cpp"))
 
 
 def test_a_wrong_tensorrt_root_is_an_error(cmake: str, tmp_path: Path) -> None:
