@@ -73,7 +73,7 @@ def _engine(engine: Mapping[str, Any] | None) -> dict[str, str]:
 def _precision(report: Mapping[str, Any] | None) -> dict[str, str]:
     if report is None:
         return {}
-    chosen = next(trial for trial in report["trials"] if trial["passed"])
+    chosen = next(trial for trial in report["trials"] if trial["precision"] == report["chosen"])
     worst = min((score["value"] for score in chosen["scores"]), default=None)
     accuracy = {"accuracy": f"{report['metric']} {worst}"} if worst is not None else {}
     return {**accuracy, "kept layers": ", ".join(report["kept"]) or "none"}

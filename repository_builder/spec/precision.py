@@ -18,7 +18,8 @@ class Precision(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
     levels: Annotated[tuple[Level, ...], Field(alias="try", min_length=1)] = ("fp32",)
-    """Precisions in the order in which they are tried; the first that passes the gate is taken."""
+    """Precisions in the order in which they are tried; the first that passes the gate is taken. Where a GPU of this machine
+    can run the engines, all are tried, and the fastest that passes is taken."""
     calibration: Literal["golden"] | SpecFile | None = None
     """Real samples: a folder of files, a `.txt` (one text per line), a `.npz` (arrays by input name), or `golden`
     for the golden inputs. Needed for `int8` and `fp8`; never replaced by random data."""

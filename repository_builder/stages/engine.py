@@ -66,7 +66,7 @@ def run(context: StageContext) -> None:
         plugins += compiled
     params = {**context.params, "profiles": [profile.as_json() for profile in wanted_profiles]}
     wanted = request(onnx_file, context.out, params, plugins)
-    log = build(wanted, context.progress, _place(params, context.progress))
+    log = build(wanted, context.progress, place(params, context.progress))
     shutil.move(log, context.out / "engine.log")
     engine = EngineFacts.read(context.out / FACTS)
     _require_version(params, engine)
@@ -103,20 +103,20 @@ def request(onnx_file: Path, out: Path, params: Mapping[str, Any], plugins: list
     }
 
 
-def build(wanted: Mapping[str, Any], progress: Progress, place: Place | None = None) -> Path:
+def build(wanted: Mapping[str, Any], progress: Progress, where: Place | None = None) -> Path:
     """Run the worker on one request; the path of its log. Ctrl-C cancels the build and ends the child."""
     logs = cache_folder() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix="engine-", suffix=".log", dir=logs)
     os.close(handle)
     log = Path(name)
-    last, code = engine_process.run(wanted, place or Place(sys.executable), log, progress)
+    last, code = engine_process.run(wanted, where or Place(sys.executable), log, progress)
     if last.get("done"):
         return log
     raise _explain(last, code, log, wanted)
 
 
-def _place(params: Mapping[str, Any], progress: Progress) -> Place:
+def place(params: Mapping[str, Any], progress: Progress) -> Place:
     """The container that the parameters name, else an interpreter with the version that they name."""
     if image := params.get("container"):
         return Place("", str(image))
@@ -188,6 +188,8 @@ def _fix(kind: str, why: str) -> str:
     lowered = why.lower()
     if "outofmemory" in lowered.replace(" ", "") or "memory allocation" in lowered:
         return "reduce the largest batch and shapes of the profiles, set `workspace_mib`, or use a GPU with more memory"
+    if kind == "shape_tensor":
+        return "give the sizes as the shape of an input, or make them constant in the graph; or use target onnxruntime_onnx"
     if kind == "profile" or "profile" in lowered:
         return "correct the optimization profile that is named"
     if kind == "plugin":
@@ -204,4 +206,4 @@ def _tail(log: Path, lines: int = 6) -> str:
     return "\n".join(line[:300] for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-__all__ = ["FACTS", "PLAN", "WORKER", "build", "request", "run"]
+__all__ = ["FACTS", "PLAN", "WORKER", "build", "place", "request", "run"]

@@ -184,9 +184,8 @@ def _add_profiles(builder: Any, network: Any, config: Any, profiles: list[dict[s
         profile = builder.create_optimization_profile()
         for tensor in inputs:
             if tensor.is_shape_tensor:
-                raise Failure(
-                    "profile", f"input {tensor.name} is a shape tensor: profiles of its values are not supported"
-                )
+                why = f"the values of input {tensor.name} are sizes (a shape tensor), and a profile would have to bound them"
+                raise Failure("shape_tensor", why)
             bounds = wanted["shapes"][tensor.name]
             profile.set_shape(tensor.name, bounds["min"], bounds["opt"], bounds["max"])
         if config.add_optimization_profile(profile) < 0:

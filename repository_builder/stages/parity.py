@@ -7,26 +7,22 @@ a GPU that can load it; elsewhere the manifest has no parity, which says that no
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from repository_builder.build.stage import Stage, StageContext
-from repository_builder.errors import CheckFailed, Problem, StageFailed
+from repository_builder.errors import CheckFailed, Problem
 from repository_builder.onnx_graph import execute, samples
-from repository_builder.resources import data_folder
 from repository_builder.shapes.profile import Profile, symbol_ranges
-from repository_builder.stages import calibration
+from repository_builder.stages import calibration, engine_run
 from repository_builder.stages.accuracy import METRICS
 from repository_builder.stages.engine_facts import FACTS, PLAN, EngineFacts
 from repository_builder.stages.graph import MODEL, GraphFacts
 from repository_builder.tensor import Interface
 
 REPORT = "parity.json"
-WORKER = Path(__file__).with_name("parity_worker.py")
 NEEDED = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.9, "fp8": 0.9}
 """Smallest cosine of a sample that is still rounding, by precision: accuracy is the gate's business, this finds
 wrong kernels."""
@@ -42,7 +38,11 @@ def stage(model: str, *, graph: Stage, engine: Stage, samples_stage: Stage | Non
         run=run,
         needs=needs,
         params={"gpu": gpu},
-        modules=("repository_builder.stages.accuracy", "repository_builder.stages.parity_worker"),
+        modules=(
+            "repository_builder.stages.accuracy",
+            "repository_builder.stages.engine_run",
+            "repository_builder.stages.parity_worker",
+        ),
     )
 
 
@@ -59,7 +59,7 @@ def run(context: StageContext) -> None:
             np.savez(folder / f"{place}.in.npz", **inputs)
             answers[place] = execute.run(session, inputs)
         context.progress(f"running the engine at {len(answers)} shapes")
-        _ask_engine(built, context.inputs["engine"] / PLAN, folder, list(answers))
+        engine_run.answers(built, context.inputs["engine"] / PLAN, folder, list(answers), context.progress)
         report = {}
         for place, reference in answers.items():
             with np.load(folder / f"{place}.out.npz") as stored:
@@ -141,18 +141,3 @@ def _size(profile: Profile, interface: Interface, dim: str, which: str) -> int:
         for axis, name in enumerate(t.shape)
         if name == dim
     )
-
-
-def _ask_engine(built: EngineFacts, plan: Path, folder: Path, places: list[str]) -> None:
-    runner = data_folder("python_backends") / "backends" / "tensorrt_rtx"
-    request = {"runner": str(runner), "package": built.package, "plan": str(plan), "places": places}
-    (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    command = [sys.executable, "-I", str(WORKER), str(folder / "request.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StageFailed(
-            "the engine could not be run against the reference",
-            where=plan,
-            why=(done.stdout or done.stderr).strip()[-600:],
-            fix="`triton-repo doctor` says whether this engine loads on this machine",
-        )

@@ -1,6 +1,7 @@
-"""Runs an engine on recorded inputs: `python parity_worker.py REQUEST.json`, a program of its own like the engine's builder.
+"""Runs an engine: `python parity_worker.py REQUEST.json`, a program of its own like the engine's builder.
 
-Beside the request lie `<place>.in.npz`; their answers become `<place>.out.npz`. On failure the reason goes to standard output.
+Beside the request lie `<place>.in.npz` for its `places`; their answers become `<place>.out.npz`. For the full shapes in its
+`times` the median milliseconds go to `times.json`. On failure the reason goes to standard output.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ def _answer(runner_module: ModuleType, request: dict[str, Any], folder: Path) ->
     import numpy as np
 
     runner = runner_module.EngineRunner(request["package"], Path(str(request["plan"])))
-    for place in request["places"]:
+    for place in request.get("places", ()):
         with np.load(folder / f"{place}.in.npz") as stored:
             outputs = runner.run({name: stored[name] for name in stored.files})
         np.savez(folder / f"{place}.out.npz", **outputs)
+    if "times" in request:
+        shapes = {p: {name: tuple(size) for name, size in sizes.items()} for p, sizes in request["times"].items()}
+        found = {place: runner.measure(sizes, runs=request["runs"]).median for place, sizes in shapes.items()}
+        (folder / "times.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def module(folder: Path, name: str) -> ModuleType:

@@ -1,4 +1,5 @@
-"""The stage `precision`: the first of the wanted precisions whose answers stay close enough to FP32.
+"""The stage `precision`: the first of the wanted precisions whose answers stay close enough to FP32; on a GPU that can run
+the engines, the fastest of them.
 
 The gate compares ONNX Runtime's answers of the lowered graph with those of the FP32 graph on real samples, at the
 batches of every optimization profile. Where a precision fails, the few layers that spoil it are searched, kept in
@@ -8,6 +9,7 @@ FP32 and recorded.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import tempfile
@@ -17,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from repository_builder.build.stage import Stage, StageContext, content_digest
-from repository_builder.errors import CheckFailed, Problem
-from repository_builder.stages import calibration, precision_environment, profiles
+from repository_builder.errors import CheckFailed, GraphError, Problem, StageFailed
+from repository_builder.shapes.profile import Profile
+from repository_builder.stages import calibration, precision_environment, precision_speed, profiles
 from repository_builder.stages.accuracy import Gate, Score, make_gate
 from repository_builder.stages.graph import FACTS as GRAPH_FACTS
 from repository_builder.stages.graph import MODEL, GraphFacts
@@ -53,6 +56,7 @@ def stage(model: str, *, needs: Mapping[str, Stage], params: Mapping[str, Any], 
                 "graph_dtypes",
                 "precision_gate",
                 "precision_search",
+                "precision_speed",
                 "precision_worker",
                 "profiles",
             )
@@ -72,10 +76,13 @@ class Trial:
     """Nodes that stay in a higher precision: FP32, or FP16 beside INT8 and FP8."""
     share: float = 0.0
     """Share of the heavy nodes that compute in the precision."""
+    opt_ms: Mapping[str, float] = field(default_factory=dict)
+    """Profile → median milliseconds of its engine at opt, where it was timed."""
 
     def as_json(self) -> dict[str, Any]:
         """The trial as plain JSON values."""
-        return {**vars(self), "kept": list(self.kept), "scores": [score.as_json() for score in self.scores]}
+        scores = [score.as_json() for score in self.scores]
+        return {**vars(self), "kept": list(self.kept), "scores": scores, "opt_ms": dict(self.opt_ms)}
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class _Work:
     source: Path
     scratch: Path
     external: bool
+    profiles: tuple[Profile, ...]
     trials: list[Trial] = field(default_factory=list)
 
     def convert(self, precision: str, keep: tuple[str, ...]) -> Path:
@@ -103,7 +111,7 @@ class _Work:
 
 def run(context: StageContext) -> None:
     """Try the precisions `levels` in order; parameters: levels, metric, threshold, output, method, rescue, max_kept,
-    and those of `profiles`.
+    those of `profiles`, and `speed` where a GPU can run the engines (the parameters of `engine.request`).
     """
     facts = GraphFacts.read(context.inputs["graph"])
     gate = make_gate(
@@ -116,14 +124,38 @@ def run(context: StageContext) -> None:
     python = precision_environment.ensure(context.progress)
     with tempfile.TemporaryDirectory(prefix="triton-repo-precision-") as folder, precision_tool(python) as tool:
         work = _start(context, facts, gate, tool, Path(folder))
-        chosen = next((found for level in context.params["levels"] if (found := _try(work, level))), None)
-        if chosen is None:
+        tried = ((level, _try(work, level)) for level in context.params["levels"])
+        passing = ((level, found) for level, found in tried if found is not None)
+        candidates = dict(passing if context.params.get("speed") else itertools.islice(passing, 1))
+        if not candidates:
             raise _none_passed(work, context)
-        shutil.copytree(chosen, context.out, dirs_exist_ok=True)
-        labelled = work.comparison.labelled(chosen / MODEL)
+        chosen, why = _choose(work, candidates)
+        shutil.copytree(candidates[chosen], context.out, dirs_exist_ok=True)
+        labelled = work.comparison.labelled(candidates[chosen] / MODEL)
     shutil.copyfile(context.inputs["graph"] / GRAPH_FACTS, context.out / GRAPH_FACTS)
-    report = _report(work) | ({"labelled": labelled} if labelled else {})
+    report = _report(work, chosen, why) | ({"labelled": labelled} if labelled else {})
     (context.out / REPORT).write_text(json.dumps(report, indent=1))
+
+
+def _choose(work: _Work, candidates: Mapping[str, Path]) -> tuple[str, str]:
+    """The precision that is taken, and why: the fastest where engines can be timed, else the first that passed."""
+    speed = work.context.params.get("speed")
+    if not speed:
+        return next(iter(candidates)), "the first that passes (no GPU here runs the engine)"
+    if len(candidates) == 1:
+        return next(iter(candidates)), "the only one that passes"
+    timed = {}
+    for level, folder in candidates.items():
+        work.context.progress(f"precision: {level}: building and timing its engine")
+        try:
+            times = precision_speed.measure(
+                folder / MODEL, work.scratch / f"engine-{level}", speed, work.profiles, work.context.progress
+            )
+            timed[level] = precision_speed.Timed(times)
+            next(trial for trial in work.trials if trial.precision == level).opt_ms = times
+        except (StageFailed, GraphError) as failure:
+            timed[level] = precision_speed.Timed({}, f"{failure.problems[0].what} ({failure.problems[0].why})")
+    return precision_speed.fastest(timed)
 
 
 def _start(context: StageContext, facts: GraphFacts, gate: Gate, tool: PrecisionTool, scratch: Path) -> _Work:
@@ -137,7 +169,7 @@ def _start(context: StageContext, facts: GraphFacts, gate: Gate, tool: Precision
     external = any(p.name not in (MODEL, GRAPH_FACTS) for p in original.parent.rglob("*") if p.is_file())
     named = scratch / "named" / MODEL
     _with_names(original, named, external=external)
-    return _Work(context, tool, comparison, named, scratch, external)
+    return _Work(context, tool, comparison, named, scratch, external, tuple(wanted))
 
 
 def _with_names(original: Path, named: Path, *, external: bool) -> None:
@@ -229,10 +261,11 @@ def _structure(folder: Path) -> Any:
     return onnx.load(str(folder / MODEL), load_external_data=False)
 
 
-def _report(work: _Work) -> dict[str, Any]:
-    chosen = next(trial for trial in work.trials if trial.passed)
+def _report(work: _Work, level: str, why: str) -> dict[str, Any]:
+    chosen = next(trial for trial in work.trials if trial.precision == level)
     return {
         "chosen": chosen.precision,
+        "why": why,
         "kept": list(chosen.kept),
         "metric": work.comparison.gate.metric,
         "question": _question(work),

@@ -35,35 +35,34 @@ def stages(
     `engine`; `parity` where a GPU is.
     """
     described, sources = _described(spec)
-    original = graph
-    graph = repaired = _repaired(name, graph, machine, package, _plugins(spec, package))
-    made = _precision(name, spec, graph, machine) if spec.precision.lowers else {}
-    lowered = {"precision": made["precision"]} if made else {}
+    repaired = _repaired(name, graph, machine, package, _plugins(spec, package))
     options = spec.tensorrt
     built = {
-        **described,
         "workspace_mib": options.workspace_mib,
         "optimization_level": options.optimization_level,
         "flags": ["VERSION_COMPATIBLE"] if options.version_compatible else [],
         **params,
     }
+    runs_on = runner(machine, package, params.get("compute_capabilities") or params.get("built_for", ()))
+    gpu = f"{runs_on.name} {runs_on.compute_capability}" if isinstance(runs_on, Gpu) else ""
+    timed = {**built, "package": package, "gpu": gpu} if gpu and not (options.plugins or spec.plugins) else {}
+    made = _precision(name, spec, repaired, machine, timed) if spec.precision.lowers else {}
+    lowered = {"precision": made["precision"]} if made else {}
     plugins = {f"plugin.{index}": path for index, path in enumerate(options.plugins)}
     made["engine"] = engine.stage(
         name,
         package=package,
         precision=None if lowered else "fp32",
-        needs={"graph": graph, **lowered},
-        params=built,
+        needs={"graph": repaired, **lowered},
+        params={**described, **built},
         sources={**sources, **plugins},
         tools=machine.versions(package.replace("_", "-")),
     )
     if not made.keys() & {"held", "samples"} and spec.golden.inputs:
         made["recorded"] = _recorded(name, spec, repaired, machine, source=spec.golden.inputs, role="recorded")
-    runs_on = runner(machine, package, params.get("compute_capabilities") or params.get("built_for", ()))
-    if isinstance(runs_on, Gpu):
-        gpu = f"{runs_on.name} {runs_on.compute_capability}"
+    if gpu:
         recorded = made.get("held") or made.get("samples") or made.get("recorded")
-        made["parity"] = parity.stage(name, graph=original, engine=made["engine"], samples_stage=recorded, gpu=gpu)
+        made["parity"] = parity.stage(name, graph=graph, engine=made["engine"], samples_stage=recorded, gpu=gpu)
     return {"repair": repaired, **made}
 
 
@@ -113,15 +112,21 @@ def _before(spec: ModelSpec) -> Processor | None:
     return getattr(spec.preprocess, spec.preprocess.chosen) if spec.preprocess else None
 
 
-def _precision(name: str, spec: ModelSpec, graph: Stage, machine: Machine) -> dict[str, Stage]:
-    """`samples`, `held` where the golden inputs are other ones, and `precision`."""
+def _precision(
+    name: str, spec: ModelSpec, graph: Stage, machine: Machine, timed: Mapping[str, Any]
+) -> dict[str, Stage]:
+    """`samples`, `held` where the golden inputs are other ones, and `precision`.
+
+    `timed` says how engines are built to find the fastest precision; empty: none can be timed here.
+    """
     wanted = spec.precision
     described, sources = _described(spec)
     source = _samples(name, spec)
     made = {"samples": _recorded(name, spec, graph, machine, source=source, role="samples", labels=wanted.labels)}
     if spec.golden.inputs not in (None, source):
         made["held"] = _recorded(name, spec, graph, machine, source=Path(str(spec.golden.inputs)), role="held")
-    params = _gate(wanted) | described
+    speed = {"speed": dict(timed)} if timed and len(wanted.levels) > 1 else {}
+    params = _gate(wanted) | described | speed
     files = {**sources, **_metric_file(wanted)}
     made["precision"] = precision.stage(name, needs={"graph": graph, **made}, params=params, sources=files)
     return made

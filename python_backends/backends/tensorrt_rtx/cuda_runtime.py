@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
+from collections.abc import Iterator
 from ctypes.util import find_library
+from pathlib import Path
 from typing import Any
 
 from run_types import RunFailed
@@ -77,10 +81,21 @@ class Cuda:
 
 
 def _load() -> Any:
-    for name in (*_NAMES, find_library("cudart")):
+    for name in (*_NAMES, find_library("cudart"), *_installed()):
         if name is not None:
             try:
-                return ctypes.CDLL(name)
+                return ctypes.CDLL(str(name))
             except OSError:
                 continue
-    raise RunFailed("there is no CUDA runtime (libcudart.so.12 or .13) on the library path")
+    raise RunFailed(
+        "there is no CUDA runtime (libcudart.so.12 or .13): not on the library path, not in $CUDA_HOME or "
+        "/usr/local/cuda, and not installed as a Python package (pip install nvidia-cuda-runtime)"
+    )
+
+
+def _installed() -> Iterator[Path]:
+    """Where a toolkit or a Python package keeps it; neither is on the library path by itself."""
+    for root in filter(None, (os.environ.get("CUDA_HOME"), "/usr/local/cuda")):
+        yield from sorted(Path(root, "lib64").glob("libcudart.so.1[23]"), reverse=True)
+    for place in filter(None, sys.path):
+        yield from sorted(Path(place).glob("nvidia/*/lib/libcudart.so.1[23]"), reverse=True)

@@ -17,7 +17,7 @@ from repository_builder.errors import CheckFailed, GraphError, SpecError, StageF
 from repository_builder.stages import engine
 from repository_builder.stages.engine_facts import EngineFacts, audit
 from repository_builder.stages.engine_process import Place, container_command
-from tests.unit.stages.engine_graphs import BUILDERS, UNKNOWN, mlp, profile, write
+from tests.unit.stages.engine_graphs import BUILDERS, HEADER, UNKNOWN, mlp, profile, write
 
 TWO = [profile("small", 1, 4, 8), profile("large", 9, 32, 64)]
 EVERY_RTX = ["8.6", "8.9", "12.0"]
@@ -100,11 +100,31 @@ def test_operator_that_the_parser_does_not_take_is_named(tmp_path):
     assert caught.value.log.is_file()
 
 
+RESHAPE = f"""{HEADER}
+net (float[batch, 4] x, int64[2] size) => (float[rows, columns] y)
+{{ y = Reshape(x, size) }}
+"""
+
+
+def test_input_whose_values_are_sizes_is_refused_with_a_way_out(tmp_path):
+    write(RESHAPE, tmp_path / "graph" / "model.onnx")
+    shapes = {"x": {"min": [1, 4], "opt": [2, 4], "max": [8, 4]}, "size": {"min": [2], "opt": [2], "max": [2]}}
+    with pytest.raises(StageFailed) as caught:
+        engine.run(context(tmp_path, profiles=[{"name": "only", "shapes": shapes}]))
+    (problem,) = caught.value.problems
+    assert "the values of input size are sizes (a shape tensor)" in problem.why
+    assert "onnxruntime_onnx" in problem.fix
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [
         ({"profiles": [profile("bad", 8, 4, 2)]}, "profile"),
         ({"compute_capabilities": ["9.0"]}, "has no compute capability SM90; it has"),
+        (
+            {"compute_capabilities": ["CURRENT"]},
+            "has no compute capability SMCURRENT; it has",
+        ),  # it builds what loads nowhere
         ({"flags": ["FP16"]}, "has no builder flag FP16"),
         ({"hardware_compatibility": "AMPERE_PLUS"}, "name compute capabilities"),
         ({"profiles": []}, "no optimization profile has been defined"),
