@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from repository_builder.errors import (
 )
 from repository_builder.machine import Machine, this_machine
 from repository_builder.pipeline import BuildGraph, ModelRepository, assemble, furnish, make_graph
-from repository_builder.repository import agreement, baseline, lock, manifest, releases, tree
+from repository_builder.repository import added_plans, agreement, baseline, lock, manifest, releases, tree
 from repository_builder.repository.baseline import Baseline
 from repository_builder.repository.manifest import Manifest, PipelineEntry
 from repository_builder.resources import cache_folder
@@ -106,11 +106,13 @@ def build(
     machine: Machine | None = None,
     against: Path | None = None,
     accept: bool = False,
+    plans_from: Sequence[Path] = (),
 ) -> Built:
     """Build a spec into a repository. The old repository stays as it is until the new one is complete.
 
     `machine` stands for this one with other versions of tools, which the stages then fetch (`upgrade`). `against` is the
     repository behind whose accuracy the new one must not fall (default: the one that it replaces), unless `accept`.
+    `plans_from` are repositories of the same spec, built for other GPUs, whose plans are added.
     """
     output = output.absolute()
     with _placing(spec_file):
@@ -121,7 +123,7 @@ def build(
         clear_unfinished(cache.root)
         with _placing(spec_file):
             artifacts = run(graph.stages, cache, reporter)
-        return _write(graph, artifacts, output, _Judge(against or output, accept, warn))
+        return _write(graph, artifacts, output, _Judge(against or output, accept, warn, plans_from))
 
 
 def in_container(tag: str) -> Machine:
@@ -166,6 +168,7 @@ class _Judge:
     against: Path
     accept: bool
     warn: Callable[[str], None]
+    plans_from: Sequence[Path] = ()
 
     def baseline(self, made: ModelRepository, models: tuple[str, ...]) -> Baseline:
         """The baseline of the new repository; raises CheckFailed where it is less accurate than the old one allows."""
@@ -182,10 +185,11 @@ class _Judge:
 
 
 def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, judging: _Judge) -> Built:
+    names = tuple(plan.name for plan in graph.plans)
     made = assemble(graph, artifacts)
+    made = ModelRepository(*added_plans.add(made.contents, made.manifest, names, judging.plans_from))
     before = manifest.read(output)
     merged = furnish(_merge(made, before, output, graph.origin) if before else made)
-    names = tuple(plan.name for plan in graph.plans)
     kept = judging.baseline(merged, names)
     if before is not None and _same(before, merged.manifest) and _intact(before, output, judging.warn):
         if kept != Baseline.read(output / baseline.FILENAME):
@@ -197,7 +201,8 @@ def _write(graph: BuildGraph, artifacts: Artifacts, output: Path, judging: _Judg
         kept.write(fresh / baseline.FILENAME)
 
     tree.write(merged.contents, merged.manifest, output, check=finish)
-    for note in _not_run(graph.machine, merged.manifest, names):
+    gone = added_plans.lost(before, merged.manifest) if before else ()
+    for note in (*_not_run(graph.machine, merged.manifest, names), *gone):
         judging.warn(note)
     return Built(merged, names, artifacts.ran, changed=True)
 

@@ -7,6 +7,7 @@ examples:
   triton-repo build examples/digits/deploy.yaml
   triton-repo build model.onnx --output my_repository
   triton-repo build deploy.yaml --in-container 26.07   # the builder of the container that will serve
+  triton-repo build deploy.yaml --add-plan-from built_on_the_h100
   triton-repo build deploy.yaml --set-baseline         # accept an accuracy that is lower than the last build's
   triton-repo build deploy.yaml --json
 """
@@ -39,6 +40,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="build engines for tensorrt_plan inside this monthly container, e.g. 26.07 (needs Docker and a GPU)",
     )
     parser.add_argument(
+        "--add-plan-from",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="REPOSITORY",
+        help="add the plans of a repository that was built from the same spec for other GPUs; may be repeated",
+    )
+    parser.add_argument(
         "--set-baseline",
         action="store_true",
         help="accept this build's accuracy, also where it is less than that of the build it replaces",
@@ -54,7 +63,13 @@ def run(options: argparse.Namespace) -> int:
     reporter = Reporter(quiet=options.json)
     machine = builder.in_container(options.in_container) if options.in_container else None
     built = builder.build(
-        spec_file, options.output, reporter, warn=console.note, machine=machine, accept=options.set_baseline
+        spec_file,
+        options.output,
+        reporter,
+        warn=console.note,
+        machine=machine,
+        accept=options.set_baseline,
+        plans_from=options.add_plan_from,
     )
     if options.json:
         console.print_json(built.as_json())

@@ -42,16 +42,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure every engine; compare with the baseline, or set it."""
     from repository_builder.release import measurement_plot, measuring
+    from repository_builder.stages import engine_package
 
     found = measuring.engines(options.repository, options.model)
     if options.dry_run:
         return _dry_run(found, options)
+    found = _for_this_machine(found)
     gpu = _gpu(found)
     results: dict[str, Measured] = {}
     layers: dict[str, Any] = {}
     with console.progress("profile", quiet=options.json) as progress:
         for engine in found:
-            measured, table = measuring.measure(engine, tool=options.tool, runs=options.runs, progress=progress)
+            python = engine_package.interpreter(
+                engine.package, engine.version, progress
+            )  # after `upgrade`: another one
+            measured, table = measuring.measure(
+                engine, tool=options.tool, runs=options.runs, progress=progress, python=python
+            )
             results |= measured
             layers[engine.model] = table
     _show(found, results, layers, as_json=options.json)
@@ -82,6 +89,16 @@ def _judge(options: argparse.Namespace, results: dict[str, Measured], gpu: str) 
         console.note(
             f"as fast as the baseline at {compared} shapes" if compared else "there is no latency to compare with"
         )
+
+
+def _for_this_machine(found: list[Engine]) -> list[Engine]:
+    """Of a model with plans for several kinds of GPUs those that run here; all of a model of which none does."""
+    from repository_builder.machine import Gpu, able, this_machine
+
+    machine = this_machine()
+    runs = {id(e): isinstance(able(e.package, e.compute_capabilities, machine), Gpu) for e in found}
+    served = {engine.model for engine in found if runs[id(engine)]}
+    return [engine for engine in found if runs[id(engine)] or engine.model not in served]
 
 
 def _gpu(found: list[Engine]) -> str:

@@ -39,7 +39,9 @@ class Engine:
 def engines(repository: Path, wanted: Sequence[str] | None) -> list[Engine]:
     """Every engine of a repository, or those of the named Triton models."""
     found = [
-        _engine(path) for path in sorted(repository.glob(f"*/{FACTS}")) if not wanted or path.parent.name in wanted
+        _engine(path)
+        for path in sorted([*repository.glob(f"*/{FACTS}"), *repository.glob("*/engine.*.json")])
+        if not wanted or path.parent.name in wanted
     ]
     if not found:
         raise RepositoryError(
@@ -52,7 +54,8 @@ def engines(repository: Path, wanted: Sequence[str] | None) -> list[Engine]:
 
 def _engine(facts: Path) -> Engine:
     told = json.loads(facts.read_text(encoding="utf-8"))
-    plans = sorted(facts.parent.glob("*/model.plan"), key=lambda path: int(path.parent.name))
+    name = facts.name.replace("engine", "model").replace(".json", ".plan")  # engine.9.0.json describes model.9.0.plan
+    plans = sorted(facts.parent.glob(f"*/{name}"), key=lambda path: int(path.parent.name))
     model = facts.parent.name
     measured = points(model, [Profile.from_json(profile) for profile in told["profiles"]])
     package, version = told["builder"]["package"], told["builder"]["version"]
@@ -73,12 +76,17 @@ def uses_trtexec(engine: Engine, tool: str) -> bool:
     )
 
 
-def measure(engine: Engine, *, tool: str, runs: int, progress: Progress) -> tuple[dict[str, Measured], Any]:
-    """Results by point, and the engine inspector's layers where our runner gives them."""
+def measure(
+    engine: Engine, *, tool: str, runs: int, progress: Progress, python: str = sys.executable
+) -> tuple[dict[str, Measured], Any]:
+    """Results by point, and the engine inspector's layers where our runner gives them.
+
+    `python` is the interpreter that has the engine's version of TensorRT: no other loads it.
+    """
     with tempfile.TemporaryDirectory(prefix="triton-repo-profile-") as name:
         if uses_trtexec(engine, tool):
             return _with_trtexec(engine, Path(name), progress), None
-        return _with_runner(engine, Path(name), runs, progress)
+        return _with_runner(engine, Path(name), runs, progress, python=python)
 
 
 def _with_trtexec(engine: Engine, folder: Path, progress: Progress) -> dict[str, Measured]:
@@ -92,7 +100,9 @@ def _with_trtexec(engine: Engine, folder: Path, progress: Progress) -> dict[str,
     return results
 
 
-def _with_runner(engine: Engine, folder: Path, runs: int, progress: Progress) -> tuple[dict[str, Measured], Any]:
+def _with_runner(
+    engine: Engine, folder: Path, runs: int, progress: Progress, *, python: str
+) -> tuple[dict[str, Measured], Any]:
     request = {
         "runner": str(data_folder("python_backends") / "backends" / "tensorrt_rtx"),
         "package": engine.package,
@@ -102,7 +112,7 @@ def _with_runner(engine: Engine, folder: Path, runs: int, progress: Progress) ->
     }
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     progress(f"{engine.model}: {len(engine.points)} shapes", None)
-    command = [sys.executable, "-I", str(WORKER), str(folder / "request.json")]
+    command = [python, "-I", str(WORKER), str(folder / "request.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     failure = {"failed": done.stderr[-500:] or f"exit code {done.returncode}"}

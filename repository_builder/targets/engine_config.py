@@ -97,6 +97,7 @@ def notes(folders: Mapping[str, Path], built: EngineFacts) -> dict[str, Any]:
         "engine": {
             "builder": built.raw["builder"],
             "precision": built.raw.get("precision", "fp32"),
+            "ports": built.interface.as_json(),
             "compute_capabilities": list(built.compute_capabilities),
             "flags": list(built.flags),
             "hardware_compatibility": built.raw["hardware_compatibility"],

