@@ -14,6 +14,7 @@ import pytest
 from repository_builder.plugins import testing
 from repository_builder.plugins.binding import call_attributes
 from repository_builder.plugins.compile import HOST_FLAGS, compile_host, compile_plugin
+from repository_builder.plugins.device import Driver
 from repository_builder.plugins.headers import Headers, find_headers
 from repository_builder.plugins.headers import require_headers as require_tensorrt
 from repository_builder.plugins.library import TYPES, HostLibrary
@@ -101,26 +102,10 @@ def representative(operator: Operator) -> testing.Case:
 
 def library_for_this_gpu(operator: Operator, headers: Headers | None) -> Path:
     """The operator compiled for the GPU of this machine; with the TensorRT shell where `headers` are given."""
-    query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    capability = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
-    return compile_plugin(operator, find_nvcc(), [capability.replace(".", "")], headers).library
+    return compile_plugin(operator, find_nvcc(), [Driver().capability], headers).library
 
 
 def in_any_order(case: testing.Case) -> bool:
     """Float sums and products by atomics: equal within rounding, not bit for bit; plain writes: any of them may be last."""
     reduction = case.attributes.get("reduction", "")
     return reduction in ("none", "add", "mul") and not case.attributes.get("deterministic")
-
-
-def any_write_may_win(case: testing.Case) -> bool:
-    """Repeated indices without a reduction: the standard leaves open which write stays; its own tests repeat none."""
-    return (
-        case.attributes.get("reduction") == "none"
-        and case.expected is None
-        and not case.attributes.get("deterministic")
-    )
-
-
-def tolerance_on_gpu(case: testing.Case, right: Sequence[Any]) -> float:
-    """Twice two roundings: a GPU may add in another order."""
-    return max(case.tolerance or 0.0, 4 * testing.TOLERANCE.get(right[0].dtype.name, 0.0))

@@ -4,6 +4,7 @@ examples:
   triton-repo plugin list
   triton-repo plugin list --model model.onnx          # which nodes of a graph need a plugin under TensorRT, and why
   triton-repo plugin test grid_sample                 # on the CPU: kernel arithmetic, reference, the standard's own tests
+  triton-repo plugin test my_op --plugins my_plugins --gpu  # also the kernels, on this machine's GPU
   triton-repo plugin build grid_sample --arch 90 --tensorrt /opt/tensorrt --out plugins/
   triton-repo plugin new acme::MyOp --like model.onnx --out my_plugins/
 """
@@ -42,8 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--fetch-headers", metavar="VERSION", help="fetch TensorRT's public headers, such as 11.1")
     build.add_argument("--kernels-only", action="store_true", help="without TensorRT shells: for tests only")
     build.add_argument("--out", type=Path, default=Path("plugins"), help="folder for the libraries (default: plugins)")
-    test = actions.add_parser("test", parents=[shared], help="prove operators on the CPU")
+    test = actions.add_parser("test", parents=[shared], help="prove operators on the CPU, and on a GPU")
     test.add_argument("names", nargs="*", help="operators; none: all")
+    test.add_argument("--gpu", action="store_true", help="also compile the kernels and run them on this machine's GPU")
     new = actions.add_parser("new", parents=[shared], help="write the files of a new operator")
     new.add_argument("name", help="domain::Operator, as the graph's node says it")
     new.add_argument("--like", type=Path, required=True, metavar="MODEL", help="an ONNX graph with such a node")
@@ -146,13 +148,17 @@ def _place(compiled: Compiled, out: Path) -> Path:
 
 def _test(options: argparse.Namespace) -> int:
     from repository_builder.plugins import testing
+    from repository_builder.plugins.device import Driver
 
+    driver = Driver() if options.gpu else None
     results = {}
     with console.progress("plugin") as progress:
         chosen = _operators(options, options.names)
         for number, operator in enumerate(chosen):
             progress(operator.key, number / len(chosen))
             results[operator.key] = testing.prove(operator)
+            if driver and not any(outcome.problem for outcome in results[operator.key]):
+                results[operator.key] += testing.prove_on_gpu(operator, driver)
     failed = {key: [o for o in outcomes if o.problem] for key, outcomes in results.items()}
     if options.json:
         console.print_json({k: {"cases": len(v), "failed": [vars(o) for o in failed[k]]} for k, v in results.items()})

@@ -1,4 +1,4 @@
-"""The proof of an operator on the CPU: its reference, its arithmetic compiled for the host, the standard's own data."""
+"""The proof of an operator: its reference, its arithmetic compiled for the host, its kernels, the standard's own data."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from repository_builder.errors import SpecError
 from repository_builder.plugins.binding import bind, call_attributes
-from repository_builder.plugins.compile import compile_host
+from repository_builder.plugins.compile import compile_host, compile_plugin
+from repository_builder.plugins.device import Driver, run_on_gpu
 from repository_builder.plugins.library import TYPES, HostLibrary, load_reference, read_module
 from repository_builder.plugins.operators import Operator
+from repository_builder.plugins.toolchain import find_nvcc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,6 +142,38 @@ def check(operator: Operator, cases: Sequence[Case]) -> list[Outcome]:
     reference = _written(operator)
     compiled = HostLibrary(compile_host(operator), len(operator.outputs))
     return [Outcome(case.name, _compare(operator, reference, compiled, case)) for case in cases]
+
+
+def prove_on_gpu(operator: Operator, driver: Driver) -> list[Outcome]:
+    """Own cases and the standard's, through the kernels."""
+    return check_on_gpu(operator, driver, [*own_cases(operator), *standard_cases(operator)])
+
+
+def check_on_gpu(operator: Operator, driver: Driver, cases: Sequence[Case]) -> list[Outcome]:
+    """Runs every case that has one answer through the kernels, compiled for this GPU; memory is poisoned before each."""
+    reference = _written(operator)
+    library = compile_plugin(operator, find_nvcc(), [driver.capability], None).library
+    outcomes = []
+    for case in cases:
+        if any_write_may_win(case):
+            continue
+        right = reference(*case.inputs, **case.attributes)
+        present = [value for value in case.inputs if value is not None]
+        got = run_on_gpu(driver, library, present, call_attributes(operator, case.inputs, case.attributes), right)
+        problem = differences("the reference", got, right, tolerance_on_gpu(case, right))
+        outcomes.append(Outcome(f"GPU: {case.name}", problem))
+    return outcomes
+
+
+def any_write_may_win(case: Case) -> bool:
+    """Repeated indices without a reduction: the standard leaves open which write stays; its own tests repeat none."""
+    attributes = case.attributes
+    return attributes.get("reduction") == "none" and case.expected is None and not attributes.get("deterministic")
+
+
+def tolerance_on_gpu(case: Case, right: Sequence[NDArray[Any]]) -> float:
+    """Twice two roundings: a GPU may add in another order."""
+    return max(case.tolerance or 0.0, 4 * TOLERANCE.get(right[0].dtype.name, 0.0))
 
 
 def _single(value: NDArray[Any]) -> NDArray[Any]:

@@ -16,10 +16,10 @@ import pytest
 
 from repository_builder.plugins import operators, testing
 from repository_builder.plugins.binding import call_attributes
+from repository_builder.plugins.device import Driver
 from repository_builder.plugins.library import DeviceLibrary, DeviceTensor, load_reference, read_module
 from repository_builder.plugins.operators import Operator
 from tests import plugin_kit as kit
-from tests.gpu.device import Driver, run_on_gpu
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 ALL = operators.shipped()
@@ -39,16 +39,8 @@ def driver() -> Driver:
 
 
 def problems(operator: Operator, driver: Driver, cases: list[testing.Case]) -> dict[str, str]:
-    library, reference, found = kit.library_for_this_gpu(operator, None), load_reference(operator.folder), {}
-    for case in cases:
-        if kit.any_write_may_win(case):
-            continue
-        right = reference(*case.inputs, **case.attributes)
-        present = [value for value in case.inputs if value is not None]
-        got = run_on_gpu(driver, library, present, call_attributes(operator, case.inputs, case.attributes), right)
-        if problem := testing.differences("the reference", got, right, kit.tolerance_on_gpu(case, right)):
-            found[case.name] = problem
-    return found
+    outcomes = testing.check_on_gpu(operator, driver, cases)
+    return {outcome.case: outcome.problem for outcome in outcomes if outcome.problem}
 
 
 @pytest.mark.parametrize("operator", ALL, ids=lambda o: o.key)

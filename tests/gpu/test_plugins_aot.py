@@ -15,9 +15,9 @@ import onnx.parser
 import pytest
 
 from repository_builder.plugins import aot, needed, operators, testing
+from repository_builder.plugins.device import Driver
 from repository_builder.plugins.library import load_reference
 from repository_builder.plugins.toolchain import find_nvcc
-from tests.gpu.device import Driver
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 ALL = operators.shipped()
