@@ -25,10 +25,10 @@ class Config:
 
 @dataclass(frozen=True)
 class Queue:
-    """Dynamic batching: delay and timeout in microseconds (timeout 0: none), size in requests."""
+    """Dynamic batching: delay and timeout in microseconds, size in requests (timeout and size 0: none)."""
 
     max_queue_delay_us: int = 0
-    max_queue_size: int = 1024
+    max_queue_size: int = 0
     timeout_us: int = 0
 
 
@@ -73,19 +73,23 @@ def python_model(
 
 
 def add_batching(config: Any, queue: Queue) -> dict[str, str]:
-    """Add a bounded dynamic batcher where batches are possible; returns comments."""
+    """Add a dynamic batcher where batches are possible; returns comments.
+
+    Without limits there is no queue policy at all: with one, Triton's batcher may sleep for half a second (rule BAT008).
+    """
     if config.max_batch_size <= 1:
         return {}
     batching = config.dynamic_batching
     batching.SetInParent()
     if queue.max_queue_delay_us:
         batching.max_queue_delay_microseconds = queue.max_queue_delay_us
-    policy = batching.default_queue_policy
-    policy.max_queue_size = queue.max_queue_size
+    if queue.max_queue_size:
+        batching.default_queue_policy.max_queue_size = queue.max_queue_size
     if queue.timeout_us:
-        policy.timeout_action = messages().ModelQueuePolicy.REJECT
-        policy.default_timeout_microseconds = queue.timeout_us
-    return {"dynamic_batching.default_queue_policy": "an unbounded queue would hide overload until clients time out"}
+        batching.default_queue_policy.timeout_action = messages().ModelQueuePolicy.REJECT
+        batching.default_queue_policy.default_timeout_microseconds = queue.timeout_us
+    limited = batching.HasField("default_queue_policy")
+    return {"dynamic_batching.default_queue_policy": "batching of the spec; see rule BAT008"} if limited else {}
 
 
 def json_parameters(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from repository_builder.repository.model_config import Queue
 from repository_builder.repository.proto import messages
 
 THREADS = "intra_op_thread_count"
@@ -66,11 +65,11 @@ def threads_of(config: Any) -> int:
 
 
 def _batch(config: Any, tuning: Tuning) -> None:
-    """Delay and preferred sizes; a model of single items has no use for a batcher, except for its bounded queue."""
+    """Delay and preferred sizes; a model of single items has no use for a batcher, except for its queue policy."""
     many = config.max_batch_size > 1
     asked = tuning.max_queue_delay_us or tuning.preferred_batch_size or tuning.max_batch_size
-    if many and asked and not config.HasField("dynamic_batching"):  # a new one is bounded, as those of the build are
-        config.dynamic_batching.default_queue_policy.max_queue_size = Queue().max_queue_size
+    if many and asked:
+        config.dynamic_batching.SetInParent()
     if not config.HasField("dynamic_batching"):
         return
     batching = config.dynamic_batching

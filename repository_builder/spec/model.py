@@ -173,10 +173,10 @@ class Batching(SpecModel):
 
     max_queue_delay_us: Annotated[int, Field(ge=0)] = 0
     """How long a request may wait for others, in microseconds."""
-    max_queue_size: Annotated[int, Field(ge=1)] = 1024
-    """Requests that may wait; more are rejected at once instead of piling up."""
+    max_queue_size: Annotated[int, Field(ge=0)] = 0
+    """Requests that may wait, more are rejected at once; 0: no limit. Any limit costs latency: rule BAT008."""
     timeout_us: Annotated[int, Field(ge=0)] = 0
-    """How long a request may stay in the queue before it is rejected, in microseconds; 0: no limit."""
+    """How long a request may stay in the queue before it is rejected, in microseconds; 0: no limit. Rule BAT008 as well."""
 
 
 class Instances(SpecModel):

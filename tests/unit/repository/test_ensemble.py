@@ -107,11 +107,16 @@ def test_a_tensor_of_nothing_but_the_batch_gets_a_reshape() -> None:
     assert not config.input[0].reshape.shape
 
 
-def test_queues_are_bounded_and_unbatched_models_have_no_batcher() -> None:
+def test_limits_of_the_queue_are_the_users_and_unbatched_models_have_no_batcher() -> None:
     queue = Queue(max_queue_delay_us=500, max_queue_size=7, timeout_us=9)
     config = python_model("m", BEFORE, max_batch_size=8, count=2, parameters={}, queue=queue).message
     assert config.dynamic_batching.max_queue_delay_microseconds == 500
     assert config.dynamic_batching.default_queue_policy.max_queue_size == 7
     assert config.dynamic_batching.default_queue_policy.default_timeout_microseconds == 9
+    free = python_model("m", BEFORE, max_batch_size=8, count=2, parameters={}, queue=Queue()).message
+    assert free.HasField("dynamic_batching")
+    assert not free.dynamic_batching.HasField("default_queue_policy"), (
+        "any policy makes Triton's batcher stall (BAT008)"
+    )
     alone = python_model("m", BEFORE, max_batch_size=0, count=1, parameters={}, queue=queue).message
     assert not alone.HasField("dynamic_batching")
