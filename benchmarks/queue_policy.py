@@ -18,7 +18,7 @@ from repository_builder.serving.client import Client
 from repository_builder.serving.server import serve
 
 REQUESTS = 200
-LIMIT = "dynamic_batching {\n  default_queue_policy { max_queue_size: 1024 }\n"
+LIMIT = "dynamic_batching { default_queue_policy { max_queue_size: 1024 } }"
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _limited(config: str) -> str:
-    limited = config.replace("dynamic_batching {\n", LIMIT).replace("dynamic_batching {\n}", LIMIT + "}")
+    limited = config.replace("dynamic_batching { }", LIMIT)
     if limited == config:
         raise SystemExit("the configuration that we build looks otherwise than this benchmark expects")
     return limited
