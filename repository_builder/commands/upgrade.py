@@ -1,8 +1,8 @@
 """Build again with one component changed, into a folder beside the repository, and show the difference.
 
 Everything else stays as it is: the same spec, the same sources, every other tool. All gates run (precision,
-profiles, the check of the finished repository); what fails them is not written. The changed package gets an
-environment of its own.
+profiles, accuracy, the check of the finished repository); what fails them is not written. Where a GPU of this machine
+runs the engines, both are timed. The changed package gets an environment of its own.
 
 examples:
   triton-repo upgrade deploy.yaml --change tensorrt-rtx=1.6
@@ -16,14 +16,16 @@ exit codes: 0 built, 2 unknown component, 3 the target cannot be built so, 5 a g
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from repository_builder import console
 from repository_builder.commands.build import DEFAULT_OUTPUT
 
 if TYPE_CHECKING:
+    from repository_builder.errors import Problem
     from repository_builder.machine import Machine
     from repository_builder.repository.manifest import Manifest
 
@@ -40,7 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, help="the new repository (default: beside the old one)")
     parser.add_argument(
-        "--set-baseline", action="store_true", help="accept an accuracy that is lower than the old repository's"
+        "--set-baseline",
+        action="store_true",
+        help="accept an accuracy or a latency that is worse than the old repository's",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -49,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
     """Build the changed repository and compare."""
     from repository_builder import builder
     from repository_builder.commands.build import Reporter
-    from repository_builder.errors import RepositoryError
+    from repository_builder.errors import CheckFailed, RepositoryError
+    from repository_builder.release.difference import config_differences
     from repository_builder.repository import manifest
 
     before = manifest.read(options.repository)
@@ -72,9 +77,39 @@ def run(options: argparse.Namespace) -> int:
         accept=options.set_baseline,
     )
     after = manifest.read(output)
-    if after is not None:
-        _show(before, after, options.repository, output, as_json=options.json)
+    if after is None:
+        return 0
+    latency, slower, why = _latency(options.repository, output, quiet=options.json)
+    told = {"output": str(output), "changes": _changes(before, after), "latency": latency or f"not measured: {why}"}
+    told["configs"] = config_differences(options.repository, output)
+    if options.json:
+        console.print_json(told | {"slower": [problem.as_json() for problem in slower]})
+    else:
+        _show(told, latency, why)
+    if slower and not options.set_baseline:
+        raise CheckFailed.many(slower)
     return 0
+
+
+def _latency(old: Path, new: Path, *, quiet: bool) -> tuple[list[dict[str, Any]], list[Problem], str]:
+    """Medians of both repositories' engines, what became slower, and why nothing was measured, if so."""
+    from repository_builder.machine import Obstacle, able, this_machine
+    from repository_builder.release import measurement, measuring
+    from repository_builder.stages.engine_package import interpreter
+
+    if not all(any(folder.glob(f"*/{measuring.FACTS}")) for folder in (old, new)):
+        return [], [], "there are no engines"
+    found = [measuring.engines(folder, None) for folder in (old, new)]
+    machine = this_machine()
+    for engine in (*found[0], *found[1]):
+        runs_on = able(engine.package, engine.compute_capabilities, machine)
+        if isinstance(runs_on, Obstacle):
+            return [], [], runs_on.why
+    with console.progress("latency", quiet=quiet) as progress:
+        before, after = (measuring.medians(engines, interpreter, progress) for engines in found)
+    shared = sorted(before.keys() & after.keys())
+    rows = [{"shape": key, "before_ms": before[key].median_ms, "after_ms": after[key].median_ms} for key in shared]
+    return rows, measurement.compare(before, after), ""
 
 
 def _changed(text: str) -> tuple[Machine, str]:
@@ -97,15 +132,20 @@ def _changed(text: str) -> tuple[Machine, str]:
     return replace(machine, packages={**machine.packages, component: version}), version
 
 
-def _show(before: Manifest, after: Manifest, old: Path, new: Path, *, as_json: bool) -> None:
-    from repository_builder.release.difference import changes, config_differences
+def _changes(before: Manifest, after: Manifest) -> list[dict[str, str]]:
+    from repository_builder.release.difference import changes
 
-    found = sorted(changes(before, after), key=lambda change: (change.model, change.what))
-    configs = config_differences(old, new)
-    if as_json:
-        told = {"output": str(new), "changes": [vars(change) for change in found], "configs": configs}
-        console.print_json(told | {"latency": "not measured: `triton-repo profile` needs a GPU that runs the engines"})
-        return
-    console.table(("model", "what", "before", "after"), [(c.model, c.what, c.before, c.after) for c in found])
-    print(configs or "the configs are equal")
-    print(f"{new} written; latency is not compared here (`triton-repo profile` measures it on the GPU)")
+    return [vars(change) for change in sorted(changes(before, after), key=lambda change: (change.model, change.what))]
+
+
+def _show(told: Mapping[str, Any], latency: list[dict[str, Any]], why: str) -> None:
+    found = [(c["model"], c["what"], c["before"], c["after"]) for c in told["changes"]]
+    console.table(("model", "what", "before", "after"), found)
+    print(told["configs"] or "the configs are equal")
+    if latency:
+        times = [(row["shape"], row["before_ms"], row["after_ms"]) for row in latency]
+        rows = [(shape, f"{old:.3f}", f"{new:.3f}", f"{new / old:.2f}") for shape, old, new in times]
+        console.table(("shape", "before ms", "after ms", "ratio"), rows)
+    else:
+        print(f"latency was not compared: {why}")
+    print(f"{told['output']} written")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from repository_builder.shapes.profile import Profile
 
 WORKER = Path(__file__).with_name("measurement_worker.py")
 FACTS = "engine.json"
+COMPARED_RUNS = 200
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,17 @@ def measure(
         if uses_trtexec(engine, tool):
             return _with_trtexec(engine, Path(name), progress), None
         return _with_runner(engine, Path(name), runs, progress, python=python)
+
+
+def medians(
+    found: Sequence[Engine], interpreter: Callable[[str, str, Progress], str], progress: Progress
+) -> dict[str, Measured]:
+    """Results by point of every engine, by our own runner; `interpreter` finds the Python with (package, version)."""
+    results: dict[str, Measured] = {}
+    for engine in found:
+        python = interpreter(engine.package, engine.version, progress)
+        results |= measure(engine, tool="python", runs=COMPARED_RUNS, progress=progress, python=python)[0]
+    return results
 
 
 def _with_trtexec(engine: Engine, folder: Path, progress: Progress) -> dict[str, Measured]:

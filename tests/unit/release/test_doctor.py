@@ -97,6 +97,12 @@ def test_gpu_that_the_container_has_dropped():
     assert any("does not support Tesla P4" in text for _, text in verdicts(machine=machine))
 
 
+def test_compute_capabilities_are_listed_as_numbers():
+    rows = diagnose(MACHINE, repository(compute_capabilities=["12.0", "8.9", "8.6"]), None).rows
+    (row,) = [row for row in rows if row.component == "compute capability"]
+    assert (row.machine, row.manifest) == ("8.9", "8.6, 8.9, 12.0")
+
+
 def test_diagnosis_is_json_and_shows_the_confidence():
     found = json.loads(json.dumps(diagnose(MACHINE, repository(), releases.by_tag("26.07")).as_json()))
     assert found["confidence"].startswith("third-party")

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from repository_builder.cli import main
+from repository_builder.machine import this_machine
 from repository_builder.repository import manifest
 from tests.unit.stages.engine_graphs import mlp
 
@@ -41,6 +42,8 @@ def test_one_component_is_changed_and_the_difference_shown(repository, tmp_path,
     assert builder["before"] != builder["after"]
     assert builder["after"].startswith("tensorrt_rtx 1.6.")
     assert told["configs"] == ""
+    if not this_machine().gpus:
+        assert told["latency"] == "not measured: there is no NVIDIA GPU (`nvidia-smi` shows none)"
     assert manifest.read(repository) == before
     after = manifest.read(tmp_path / "other")
     assert after is not None
