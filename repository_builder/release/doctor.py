@@ -87,8 +87,8 @@ def _rows(
     yield Row("driver", _listed({gpu.driver for gpu in gpus}), "", _known(release, "driver"))
     yield Row("GPU", _listed({gpu.name for gpu in gpus}) or "none", "", "")
     least = f"{release.min_compute_capability} or newer" if release and release.min_compute_capability else ""
-    here = {gpu.compute_capability for gpu in gpus}
-    yield Row("compute capability", *(", ".join(sorted(found, key=numbers)) for found in (here, needed)), least)
+    here = sorted({gpu.compute_capability for gpu in gpus}, key=numbers)
+    yield Row("compute capability", ", ".join(here), ", ".join(sorted(needed, key=numbers)), least)
     ort = "onnxruntime"
     yield Row("ONNX Runtime", machine.packages.get(ort, ""), str(built.get(ort, "")), _known(release, ort))
     yield Row("Python", machine.python, str(manifest.machine["python"]) if manifest else "", _known(release, "python"))
