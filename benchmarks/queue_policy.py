@@ -1,6 +1,6 @@
 """What a limit on Triton's queue costs: `python -m benchmarks.queue_policy`. The reason for rule BAT008 and for our default.
 
-The 13 ms network of the sweep's benchmark on one instance, asked over gRPC by 1 and by 8 clients in a closed loop: as we build
+The 10 ms network of the sweep's benchmark on one instance, asked over gRPC by 1 and by 8 clients in a closed loop: as we build
 it, and with `max_queue_size` alone. A stall is an answer that took longer than 400 ms.
 """
 

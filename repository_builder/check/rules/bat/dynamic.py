@@ -214,8 +214,8 @@ def queue_policy_stalls(model: Model) -> Iterator[Found]:
     ## Why is this bad?
     With any of them (and with priority levels) Triton's batcher stops fetching ahead, and a request that arrives
     while every instance is busy no longer wakes it: the request waits until the next one arrives, or for 500 ms.
-    Measured with one instance of a 13 ms model: one client sees a p99 of 522 ms instead of 25, eight clients get 103
-    answers per second instead of 229 (`benchmarks/queue_policy.py`). More instances make it rarer. The cause is
+    Measured with one instance of a 10 ms model: one client sees a p99 of 517 ms instead of 20, eight clients get 76
+    answers per second instead of 338 (`benchmarks/queue_policy.py`). More instances make it rarer. The cause is
     `Enqueue` in Triton's `dynamic_batch_scheduler.cc` with `PayloadSlotAvailable` in `rate_limiter.cc`; both are the
     same in June 2026.
 
