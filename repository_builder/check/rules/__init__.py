@@ -9,7 +9,7 @@ MODULES = (
     "io.tensors", "io.reshape", "io.batch_io",
     "bat.dynamic", "bat.priority", "bat.cache",
     "seq.controls", "seq.state",
-    "ins.groups", "ins.profiles",
+    "ins.groups", "ins.profiles", "ins.resources",
     "wrm.samples", "wrm.data",
     "ens.structure", "ens.graph", "ens.steps", "ens.tensors",
     "repo.layout", "repo.versions", "repo.files",

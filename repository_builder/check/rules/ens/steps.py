@@ -1,4 +1,4 @@
-"""ENS020 to ENS026: the models that the steps of an ensemble name."""
+"""ENS020 to ENS027: the models that the steps of an ensemble name."""
 
 from __future__ import annotations
 
@@ -233,3 +233,37 @@ def merged_decoupled_branches(model: Model) -> Iterator[Found]:
         yield model.finding(
             "output", "the outputs stem from different decoupled steps", fix="take them from one branch"
         )
+
+
+@rule("ENS027", "batch-limit-unknown-to-clients", Severity.WARNING)
+def batch_limit_unknown_to_clients(model: Model) -> Iterator[Found]:
+    """## What it does
+    Reports an ensemble with `max_batch_size: 0` whose input's first dimension becomes the batch of a batching step and may
+    be above that step's limit.
+
+    ## Why is this bad?
+    It loads. The ensemble promises any size, and the step refuses what is above its own `max_batch_size`: the request fails
+    (`inference request batch-size must be <= 4 for 'net'`), perhaps after other steps have worked on it.
+
+    ## Example
+    ```pbtxt
+    # ensemble: max_batch_size 0, input dims [ -1, 3 ]; its step: max_batch_size 4, input dims [ 3 ]
+    ```
+    """
+    if model.config.max_batch_size or not model.config.HasField("ensemble_scheduling"):
+        return
+    limits: dict[str, tuple[int, str]] = {}
+    for _, step, target in known_steps(model):
+        ranks = {tensor.name: len(tensor.dims) for tensor in target.inputs}
+        for key, value in step.input_map.items():
+            limit = (target.config.max_batch_size, target.name)
+            if limit[0] and key in ranks:
+                limits[f"{value}/{ranks[key] + 1}"] = min(limit, limits.get(f"{value}/{ranks[key] + 1}", limit))
+    for index, tensor in enumerate(model.inputs):
+        size, name = limits.get(f"{tensor.name}/{len(tensor.dims)}", (0, ""))
+        if size and (tensor.dims[0] == -1 or tensor.dims[0] > size):
+            yield model.finding(
+                f"input[{index}].dims",
+                f"the first dimension becomes the batch of `{name}`, which takes at most {size}",
+                fix=f"let the ensemble batch: max_batch_size of at most {size}, and dims without the batch",
+            )

@@ -1,7 +1,8 @@
-"""INS001 to INS009: kinds, counts and GPUs."""
+"""INS001 to INS010: kinds, counts, GPUs and host policies."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from repository_builder.check.inputs import Model
@@ -226,3 +227,32 @@ def secondary_device_ignored(model: Model) -> Iterator[Found]:
         if group.secondary_devices:
             field = f"instance_group[{index}].secondary_devices"
             yield model.finding(field, f"backend `{model.backend}` has no secondary devices", fix="remove them")
+
+
+_OWN_POLICIES = re.compile(r"cpu|model|gpu_[0-9]+")
+"""What Triton calls the policies of its own accord."""
+
+
+@rule("INS010", "host-policy-that-needs-a-flag", Severity.WARNING)
+def host_policy_that_needs_a_flag(model: Model) -> Iterator[Found]:
+    """## What it does
+    Reports a `host_policy` of a name that only the server's command line can give a meaning.
+
+    ## Why is this bad?
+    The config alone binds nothing to anything: without `--host-policy=<name>,numa-node=…` (or `cpu-cores=`) Triton takes the
+    name without a word, and the instance runs on any core. A misspelt name looks the same. Triton's own names are `cpu`,
+    `model` and `gpu_0`, `gpu_1` …
+
+    ## Example
+    ```pbtxt
+    instance_group [ { kind: KIND_CPU host_policy: "socket_1" } ]
+    ```
+    """
+    for index, group in enumerate(model.config.instance_group):
+        if group.host_policy and not _OWN_POLICIES.fullmatch(group.host_policy) and not model.is_ensemble:
+            name = group.host_policy
+            yield model.finding(
+                f"instance_group[{index}].host_policy",
+                f"`{name}` means nothing unless the server is told what it is",
+                fix=f"start the server with `--host-policy={name},numa-node=…` and ignore this finding, or remove the line",
+            )

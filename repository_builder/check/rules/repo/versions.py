@@ -1,4 +1,4 @@
-"""VER001 to VER006: version folders and the version policy."""
+"""VER001 to VER007: version folders and the version policy."""
 
 from __future__ import annotations
 
@@ -148,3 +148,29 @@ def version_ends_server(model: Model) -> Iterator[Found]:
             yield model.file_finding(
                 model.path / name, f"version {name} makes the whole server end", fix="use a smaller number"
             )
+
+
+@rule("VER007", "older-versions-unserved", Severity.WARNING)
+def older_versions_unserved(model: Model) -> Iterator[Found]:
+    """## What it does
+    Reports a model with several versions and no `version_policy`.
+
+    ## Why is this bad?
+    Without a policy Triton serves the highest number only (10 comes after 9) and says nothing of the others: clients that ask
+    for an older version get an error, and whoever adds a version moves all traffic to it. Write what is meant.
+
+    ## Example
+    ```
+    net/1/model.onnx
+    net/2/model.onnx      # only this one is served
+    ```
+    """
+    if model.config.HasField("version_policy") or len(model.versions) < 2:
+        return
+    unserved = ", ".join(str(version.number) for version in model.versions if not version.is_served)
+    newest = model.versions[-1].number
+    yield model.finding(
+        "version_policy",
+        f"without a policy only version {newest} is served, not {unserved}",
+        fix="write `version_policy { latest { num_versions: 1 } }` if that is meant, else `all { }` or `specific`",
+    )
