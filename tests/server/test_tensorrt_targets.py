@@ -122,6 +122,22 @@ def test_warm_up_with_golden_values_is_read_by_the_server(tmp_path):
         pytest.fail("the server started with half a sample")
 
 
+def test_plans_for_two_kinds_of_gpus_are_served_from_one_repository(tmp_path):
+    """Triton's core takes the config with both plans; which one a GPU gets is Triton's, and no GPU is here."""
+    ampere = builder.build(
+        example("digits", tmp_path / "a", precision={"try": ["fp32"]}, tensorrt={"compute_capabilities": ["8.6"]}),
+        tmp_path / "ampere", Quiet(), warn=pytest.fail,
+    )  # fmt: skip
+    assert ampere.changed
+    builder.build(
+        example("digits", tmp_path / "b", precision={"try": ["fp32"]}, tensorrt={"compute_capabilities": ["8.9"]}),
+        tmp_path / "both", Quiet(), warn=pytest.fail, plans_from=[tmp_path / "ampere"],
+    )  # fmt: skip
+    config = parse((tmp_path / "both" / "digits_core" / "config.pbtxt").read_text(), "config.pbtxt").config
+    assert dict(config.cc_model_filenames) == {"8.9": "model.plan", "8.6": "model.8.6.plan"}
+    rehearsed(tmp_path / "both")
+
+
 def test_calibration_with_noise_is_refused_by_the_gate(tmp_path):
     """Scales fit the noise, and the noise comes out right; the golden digits do not."""
     file = example("digits", tmp_path, precision={"try": ["int8"], "calibration": "noise.npz", "rescue": False})

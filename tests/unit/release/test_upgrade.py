@@ -9,6 +9,8 @@ import pytest
 from repository_builder.cli import main
 from repository_builder.machine import this_machine
 from repository_builder.repository import manifest
+from repository_builder.repository.baseline import FILENAME, Baseline
+from tests.unit.repository.test_baseline import as_if_built_with_another_decoder
 from tests.unit.stages.engine_graphs import mlp
 
 pytestmark = pytest.mark.slow
@@ -52,6 +54,20 @@ def test_one_component_is_changed_and_the_difference_shown(repository, tmp_path,
         name for name, entry in after.pipelines["net"].stages.items() if entry == before.pipelines["net"].stages[name]
     }
     assert same == {"net/graph", "net/golden"}
+    held_to_the_accuracy_of_the_old_repository(repository, tmp_path, command, capsys)
+
+
+def held_to_the_accuracy_of_the_old_repository(repository, tmp_path, command, capsys):
+    """Part of the test above, which has the other version installed. Answers are planted; what differs is not written."""
+    as_if_built_with_another_decoder(repository, 0.5)
+    before = (repository / "manifest.json").read_bytes()
+    assert main([*command, "--output", str(tmp_path / "third")]) == 5
+    assert "no longer gives the answers of the last build" in capsys.readouterr().err
+    assert not (tmp_path / "third").exists()
+    assert (repository / "manifest.json").read_bytes() == before
+    Baseline({}, "NVIDIA L4", {"net/x": {"mean_ms": 1.0}}).write(repository / FILENAME)
+    assert main([*command, "--output", str(tmp_path / "third"), "--set-baseline"]) == 0
+    assert Baseline.read(tmp_path / "third" / FILENAME).gpu == "NVIDIA L4"  # latencies are compared with the old ones
 
 
 @pytest.mark.parametrize("change", ["cuda=13", "tensorrt-rtx", "tensorrt-rtx="])
