@@ -182,7 +182,7 @@ def _text(repository: RepositoryReport, show_skipped: bool) -> Iterator[str]:
         yield f"{finding.where}: {finding.severity} {finding.id}{field} {found.message} [{finding.rule.name}]"
         yield f"    why: {finding.rule.why}"
         yield f"    fix: {found.fix}{' (--fix does it)' if found.changes else ''}"
-        yield f"    see: {finding.rule.url}"
+        yield f"    see: {_page(finding.rule)}"
     for ignored in repository.ignored:
         finding = ignored.finding
         yield f"{finding.where}: ignored {finding.id} {finding.found.message} (reason: {ignored.reason})"
@@ -192,6 +192,11 @@ def _text(repository: RepositoryReport, show_skipped: bool) -> Iterator[str]:
             yield f"skipped {', '.join(rules)}: {reason}"
     if not repository.problems:
         yield _summary(repository)
+
+
+def _page(rule: Rule) -> str:
+    """Where the rule's page is: the command works everywhere, the path in a checkout of this project."""
+    return f"`triton-repo explain {rule.id}` ({rule.url})"
 
 
 def _summary(repository: RepositoryReport) -> str:
@@ -221,7 +226,7 @@ def _github(finding: Finding) -> str:
     found = finding.found
     place = f"file={_property(finding.path)},line={found.line},col={found.column}"
     title = _property(f"{finding.id} {finding.rule.name}")
-    body = f"{found.message}\nwhy: {finding.rule.why}\nfix: {found.fix}\n{finding.rule.url}"
+    body = f"{found.message}\nwhy: {finding.rule.why}\nfix: {found.fix}\nsee: {_page(finding.rule)}"
     return f"::{finding.severity} {place},title={title}::{_data(body)}"
 
 

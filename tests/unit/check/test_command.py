@@ -31,6 +31,7 @@ def test_a_finding_has_place_reason_fix_and_page(tmp_path: Path, capsys: pytest.
     assert text.startswith("bad/e/config.pbtxt:7:5: error ENS022 ensemble_scheduling.step[0].model_version: ")
     assert re.search(r"\n    why: Triton refuses .*\n    fix: write model_version: -1 \(--fix does it\)\n", text)
     assert "docs/rules/ENS022.md" in text
+    assert "triton-repo explain ENS022" in text
 
 
 def test_repositories_are_judged_independently(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
