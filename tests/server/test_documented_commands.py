@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 ELSEWHERE = {
     r"--url|gpu-box": "asks a server on another machine",
     r"--container|--in-container": "needs Docker",
+    r"--add-plan-from|on_the_a10": "needs engines of two machines: built in tests/unit/repository/test_added_plans.py",
     r"\bprofile\b(?!s)": "needs a GPU",
     r"^triton-repo upgrade": "needs a GPU",
     r"/opt/tensorrt": "needs TensorRT's headers",
