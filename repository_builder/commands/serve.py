@@ -78,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with ExitStack() as stack:
             with console.progress("serve", quiet=options.json) as progress:
+                _compare(options.repository, progress)
                 server = stack.enter_context(
                     serve(
                         options.repository,
@@ -105,6 +106,18 @@ def run(options: argparse.Namespace) -> int:
         console.note(f"trace: {options.trace}, timeline (ui.perfetto.dev): {trace.write_timeline(options.trace)}")
     console.note("stopped")
     return 0
+
+
+def _compare(repository: Path, progress: console.Progress) -> None:
+    """Say which files are not what `build` wrote: by hand, by accident or by somebody else."""
+    from repository_builder.repository import integrity, manifest
+
+    record = manifest.read(repository)
+    changed = integrity.changed(repository, record, progress) if record else []
+    for problem in changed[:10]:
+        console.note(f"warning: not as it was built: {problem}")
+    if len(changed) > 10:
+        console.note(f"warning: and {len(changed) - 10} files more")
 
 
 def _container(options: argparse.Namespace) -> int:
