@@ -5,6 +5,10 @@
 
 The prediction comes first: bytes that must move, over the bandwidth of a plain copy measured on the same GPU. Each time is the
 median of 30 runs with a flushed L2 cache. Needs PyTorch for CUDA and a CUDA compiler.
+
+GridSample has two kinds of rows. *Smooth*: every point within half a pixel of its own place, as in flow fields and affine
+transforms; judged against the copy bandwidth. *Random*: every point anywhere, a random gather that no kernel can serve at
+that bandwidth; compared with PyTorch only.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ class Job:
     torch: Callable[..., object] | None
     passes: float = 1.0
     """How often the data passes through memory in theory (a radix sort: several times)."""
+    limited: bool = True
+    """Whether the copy bandwidth is a limit that a kernel could reach."""
 
     @property
     def bytes(self) -> float:
@@ -58,19 +64,29 @@ def _for_size(size: int, dtype: torch.dtype) -> Iterator[Job]:
         return torch.rand(*shape, device="cuda").mul_(0.9).add_(0.05).to(kind)
 
     name = f"{size:,} {str(dtype).removeprefix('torch.')}"
-    side = max(4, round((size / 16) ** 0.5))
-    x, grid = new(1, 16, side, side), new(1, side, side, 2) * 2 - 1
-    yield Job("grid_sample", f"2-D {name}", [x, grid], [torch.empty_like(x)], {},
-              lambda a, g: nn.grid_sample(a, g, align_corners=False))  # fmt: skip
-    side = max(4, round((size / 16) ** (1 / 3)))
-    x, grid = new(1, 16, side, side, side), new(1, side, side, side, 3) * 2 - 1
-    yield Job("grid_sample", f"3-D {name}", [x, grid], [torch.empty_like(x)], {},
-              lambda a, g: nn.grid_sample(a, g, align_corners=False))  # fmt: skip
+    for rank in (2, 3):
+        side = max(4, round((size / 16) ** (1 / rank)))
+        x, jitter = new(1, 16, *[side] * rank), new(1, *[side] * rank, rank) * 2 - 1
+        identity = nn.affine_grid(torch.eye(rank, rank + 1, device="cuda")[None], list(x.shape), align_corners=False)
+        for kind, grid in (("smooth", identity.to(dtype) + jitter / side), ("random", jitter)):
+            yield Job("grid_sample", f"{rank}-D {kind} {name}", [x, grid], [torch.empty_like(x)], {},
+                      lambda a, g: nn.grid_sample(a, g, align_corners=False), limited=kind == "smooth")  # fmt: skip
     side = max(4, round((size / 9 / 16) ** 0.5))
     x = new(1, 16 * 9, side * side)
     attributes = {"image_shape": [side, side], "block_shape": [3, 3], "pads": [1, 1, 1, 1]}
     yield Job("col2im", f"3x3 {name}", [x], [new(1, 16, side, side)], attributes,
               lambda a, s=side: nn.fold(a, (s, s), 3, padding=1))  # fmt: skip
+    side = max(1, round((size / 16) ** 0.5 / 16)) * 16
+    x = new(1, 16 * 256, (side // 16) ** 2)
+    attributes = {"image_shape": [side, side], "block_shape": [16, 16], "strides": [16, 16]}
+    yield Job("col2im", f"16x16 patches {name}", [x], [new(1, 16, side, side)], attributes,
+              lambda a, s=side: nn.fold(a, (s, s), 16, stride=16))  # fmt: skip
+    side = max(2, round((size / 16) ** 0.5 / 4) * 2)
+    x, index = nn.max_pool2d(new(1, 16, 2 * side, 2 * side), 2, return_indices=True)
+    whole = index + torch.arange(16, device="cuda").view(16, 1, 1) * 4 * side * side
+    yield Job("max_unpool", f"2x2 {name}", [x, whole], [new(1, 16, 2 * side, 2 * side)],
+              {"kernel_shape": [2, 2], "strides": [2, 2]},
+              lambda a, _, i=index: nn.max_unpool2d(a, i, 2))  # fmt: skip
     rows = max(1, size // 1024)
     x = new(rows, 1024)
     yield Job("cumprod", f"last axis {name}", [x], [torch.empty_like(x)], {"axis": 1}, lambda a: a.cumprod(1))
@@ -99,6 +115,9 @@ def _for_size(size: int, dtype: torch.dtype) -> Iterator[Job]:
     yield Job("causal_conv_with_state", f"2048 channels {name}", [x, weight, past], [torch.empty_like(x), past.clone()],
               {"present": [1, 1, 0, 1]},
               lambda a, w, p: nn.conv1d(torch.cat([p, a], 2), w, groups=2048))  # fmt: skip
+    yield Job("causal_conv_with_state", f"2048 channels, silu {name}", [x, weight, past],
+              [torch.empty_like(x), past.clone()], {"present": [1, 1, 0, 1], "activation": "silu"},
+              lambda a, w, p: nn.silu(nn.conv1d(torch.cat([p, a], 2), w, groups=2048)))  # fmt: skip
     if size <= 2**18:
         q, v, g, b = new(1, tokens, 2048), new(1, tokens, 2048), -new(1, tokens, 16), new(1, tokens, 16)
         state = new(1, 16, 128, 128, kind=torch.float32)
@@ -140,8 +159,9 @@ def measure(job: Job, library: Path, bandwidth: float, flush: Tensor, compiling:
     eager = milliseconds(lambda: job.torch(*job.inputs), flush) if job.torch else math.nan
     compiled = torch.compile(job.torch, dynamic=False) if job.torch and compiling else None
     fused = milliseconds(lambda: compiled(*job.inputs), flush) if compiled else math.nan
+    share = f"{predicted / ours:.0%}" if job.limited else "–"
     return (
-        f"| {job.key} | {job.label} | {predicted:.4f} | {ours:.4f} | {predicted / ours:.0%} "
+        f"| {job.key} | {job.label} | {predicted:.4f} | {ours:.4f} | {share} "
         f"| {eager:.4f} | {eager / ours:.2f} | {fused / ours:.2f} |"
     )
 

@@ -6,6 +6,12 @@ import ml_dtypes
 import numpy as np
 
 SHAPES = (
+    ([3, 259], [3, 3], {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1]}),  # rows of several stretches
+    ([4, 131], [2, 5], {"pads": [0, 2, 1, 3]}),
+    ([2, 600], [3, 2], {"pads": [1, 0, 0, 1]}),
+    ([300], [3], {"pads": [1, 1]}),
+    ([48, 32], [16, 16], {"strides": [16, 16]}),
+    ([7, 70], [3, 4], {"strides": [1, 2], "dilations": [2, 3], "pads": [3, 2, 1, 0]}),
     ([5], [2], {}),
     ([9], [3], {"strides": [2], "pads": [1, 0]}),
     ([5, 5], [1, 5], {}),

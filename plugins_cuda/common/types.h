@@ -115,12 +115,16 @@ using Wide = decltype(widen(T{}));
 
 TRB_HD inline uint16_t bfloat16_bits(float value)
 {
+#ifdef __CUDA_ARCH__
+    return __bfloat16_as_ushort(__float2bfloat16_rn(value));
+#else
     uint32_t const bits = bit_cast<uint32_t>(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u) // NaN stays NaN
     {
         return uint16_t(bits >> 16 | 0x40u);
     }
     return uint16_t((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+#endif
 }
 
 TRB_HD inline uint16_t half_bits(float value)

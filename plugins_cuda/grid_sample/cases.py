@@ -25,6 +25,13 @@ def cases(rng):
     x = _float(rng, (1, 1, 5, 5))
     for padding, value in itertools.product(PADDINGS, (np.nan, np.inf, -np.inf, 1e30, -1e30)):
         yield f"far-{padding}-{value}", [x, np.full((1, 1, 1, 2), value, np.float32)], {"padding_mode": padding}
+    # Rows of positions as wide as a block of threads and wider; channels left over; points in and outside.
+    for rank, mode, width, spread in itertools.product((2, 3), MODES, (32, 45), (0.9, 1.3)):
+        grid = rng.uniform(-spread, spread, (2, *[3] * (rank - 2), 11, width, rank))
+        for dtype in types:
+            image = rng.normal(size=(2, 7, *[5, 9, 6][:rank])).astype(dtype)
+            name = f"rows-{rank}d-{mode}-{width}-{spread}-{np.dtype(dtype).name}"
+            yield name, [image, grid.astype(np.float32)], {"mode": mode}
     for positions in (0, 1, 31, 32, 33, 1023, 1025):
         yield f"positions-{positions}", [x, rng.uniform(-1, 1, (1, positions, 1, 2)).astype(np.float32)], {}
     for channels in (0, 1, 7, 64):

@@ -31,6 +31,7 @@ struct GridSampleParams
     bool align_corners;
     int64_t batch, channels;
     int64_t positions;         // output positions per image
+    int64_t width;             // those of the innermost axis
     int64_t volume;            // input elements per channel
     int64_t size[kMaxSpatial]; // of the input, outermost first
     int64_t channel_block;     // channels per unit
@@ -111,7 +112,7 @@ TRB_HD inline float padded(float at, Axis const& axis, GridPadding padding)
 }
 
 //! Index of the pixel that stands for `pixel`, or -1 where it counts as zero.
-TRB_HD inline int64_t tap_index(int64_t pixel, Axis const& axis, GridPadding padding)
+TRB_HD inline int64_t tap_index(int32_t pixel, Axis const& axis, GridPadding padding)
 {
     if (pixel >= 0 && pixel < axis.size)
     {
@@ -137,10 +138,11 @@ TRB_HD inline void cubic_weights(float t, float* weights)
     weights[3] = ((a * (u + 1.0f) - 5.0f * a) * (u + 1.0f) + 8.0f * a) * (u + 1.0f) - 4.0f * a;
 }
 
-//! The taps of one axis: offsets into the input (-1: zero) and weights.
+//! The taps of one axis: offsets into the input (-1: zero) and weights. `Index` holds every offset in one channel.
+template <class Index>
 struct Taps
 {
-    int64_t offset[4];
+    Index offset[4];
     float weight[4];
 };
 
@@ -149,17 +151,17 @@ TRB_HD constexpr int taps_per_axis(GridMode mode)
     return mode == GridMode::kNearest ? 1 : (mode == GridMode::kLinear ? 2 : 4);
 }
 
-template <GridMode Mode>
-TRB_HD inline Taps taps_of(GridSampleParams const& p, int axis_number, float normalized, int64_t stride)
+template <GridMode Mode, class Index>
+TRB_HD inline Taps<Index> taps_of(GridSampleParams const& p, int axis_number, float normalized, Index stride)
 {
     constexpr int kTaps = taps_per_axis(Mode);
     Axis const axis = axis_of(p, axis_number);
     float at = pixel_position(normalized, float(axis.size), p.align_corners);
-    Taps taps{};
+    Taps<Index> taps{};
     if constexpr (Mode == GridMode::kNearest)
     {
         at = padded(rintf(at), axis, p.padding);
-        int64_t const index = tap_index(int64_t(at), axis, p.padding);
+        Index const index = Index(tap_index(int32_t(at), axis, p.padding));
         taps.offset[0] = index < 0 ? -1 : index * stride;
         taps.weight[0] = 1.0f;
         return taps;
@@ -167,7 +169,7 @@ TRB_HD inline Taps taps_of(GridSampleParams const& p, int axis_number, float nor
     at = padded(at, axis, p.padding);
     float const floor = floorf(at);
     float const fraction = at - floor;
-    int64_t const first = int64_t(floor) - (Mode == GridMode::kCubic ? 1 : 0);
+    int32_t const first = int32_t(floor) - (Mode == GridMode::kCubic ? 1 : 0); // within 2^30: see pixel_position
     if constexpr (Mode == GridMode::kCubic)
     {
         cubic_weights(fraction, taps.weight);
@@ -180,7 +182,7 @@ TRB_HD inline Taps taps_of(GridSampleParams const& p, int axis_number, float nor
     TRB_UNROLL
     for (int tap = 0; tap < kTaps; ++tap)
     {
-        int64_t const index = tap_index(first + tap, axis, p.padding);
+        Index const index = Index(tap_index(first + tap, axis, p.padding));
         taps.offset[tap] = index < 0 ? -1 : index * stride;
     }
     return taps;
@@ -190,7 +192,8 @@ TRB_HD inline Taps taps_of(GridSampleParams const& p, int axis_number, float nor
 template <int Left, int Count, class T>
 struct Interpolated
 {
-    TRB_HD static float at(T const* x, Taps const* taps)
+    template <class Index>
+    TRB_HD static float at(T const* x, Taps<Index> const* taps)
     {
         float total = 0.0f;
         TRB_UNROLL
@@ -208,7 +211,8 @@ struct Interpolated
 template <int Count, class T>
 struct Interpolated<0, Count, T>
 {
-    TRB_HD static float at(T const* x, Taps const*)
+    template <class Index>
+    TRB_HD static float at(T const* x, Taps<Index> const*)
     {
         return widen(*x);
     }
@@ -222,6 +226,19 @@ struct GridSampleUnit
     G const* grid;
     T* y;
 
+    template <class Index>
+    TRB_HD void find_taps(int64_t image, int64_t position, Taps<Index>* taps) const
+    {
+        G const* point = grid + (image * p.positions + position) * Rank; // innermost coordinate first
+        Index stride = 1;
+        TRB_UNROLL
+        for (int axis = Rank - 1; axis >= 0; --axis)
+        {
+            taps[axis] = taps_of<Mode, Index>(p, axis, widen(point[Rank - 1 - axis]), stride);
+            stride *= Index(p.size[axis]);
+        }
+    }
+
     TRB_HD void operator()(int64_t index) const
     {
         Division const by_position = divide(index, p.positions);
@@ -229,15 +246,8 @@ struct GridSampleUnit
         Division const by_block = divide(by_position.quotient, blocks);
         int64_t const position = by_position.remainder, image = by_block.quotient;
 
-        Taps taps[Rank];
-        G const* point = grid + (image * p.positions + position) * Rank; // innermost coordinate first
-        int64_t stride = 1;
-        TRB_UNROLL
-        for (int axis = Rank - 1; axis >= 0; --axis)
-        {
-            taps[axis] = taps_of<Mode>(p, axis, widen(point[Rank - 1 - axis]), stride);
-            stride *= p.size[axis];
-        }
+        Taps<int64_t> taps[Rank];
+        find_taps(image, position, taps);
         int64_t const first = by_block.remainder * p.channel_block;
         int64_t const last = first + p.channel_block < p.channels ? first + p.channel_block : p.channels;
         for (int64_t channel = first; channel < last; ++channel)

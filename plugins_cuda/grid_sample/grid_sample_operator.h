@@ -56,7 +56,7 @@ struct GridSample
     TRB_HD GridSampleParams params(Shape const& x, Shape const& grid) const
     {
         GridSampleParams p{x.rank - 2, GridMode(mode), GridPadding(padding_mode), align_corners != 0, x.dims[0],
-            x.dims[1], grid.count(1, grid.rank - 1), x.count(2, x.rank), {}, x.dims[1]};
+            x.dims[1], grid.count(1, grid.rank - 1), grid.dims[grid.rank - 2], x.count(2, x.rank), {}, x.dims[1]};
         for (int axis = 2; axis < x.rank; ++axis)
         {
             p.size[axis - 2] = x.dims[axis];

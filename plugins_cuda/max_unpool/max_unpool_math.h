@@ -9,6 +9,7 @@ namespace trb
 struct MaxUnpoolParams
 {
     int64_t values; // of X
+    Shape x;
     Shape pooled;   // the shape that kernel, strides and pads give: what the indices count in
     Shape output;   // the shape to fill; larger than `pooled` if `output_shape` says so
     bool same_shape;
@@ -23,12 +24,18 @@ struct MaxUnpoolUnit
     int64_t const* indices;
     T* y;
 
+    //! Places outside have no meaning in the standard: nothing is written for them.
+    TRB_HD bool inside(int64_t place) const
+    {
+        return place >= 0 && place < total;
+    }
+
     TRB_HD void operator()(int64_t index) const
     {
         int64_t const place = indices[index];
-        if (place < 0 || place >= total)
+        if (!inside(place))
         {
-            return; // the standard has no meaning for it; nothing outside the tensor is touched
+            return;
         }
         int64_t const target = p.same_shape ? place : moved(place);
         if (target >= 0)
@@ -56,19 +63,19 @@ struct MaxUnpoolUnit
     }
 };
 
+template <class T>
+TRB_HD MaxUnpoolUnit<T> max_unpool_unit(MaxUnpoolParams const& p, void const* x, void const* indices, void* y)
+{
+    return {p, p.pooled.count(), static_cast<T const*>(x), static_cast<int64_t const*>(indices), static_cast<T*>(y)};
+}
+
 //! Runs the whole operator: zeros, then values; false if the type is not supported.
 template <class Run>
 bool max_unpool(Run& run, MaxUnpoolParams const& p, DataType type, void const* x, void const* indices, void* y)
 {
     run.zero(y, p.output.count() * size_of(type));
-    return with_float(type,
-        [&](auto element)
-        {
-            using T = decltype(element);
-            run(MaxUnpoolUnit<T>{p, p.pooled.count(), static_cast<T const*>(x), static_cast<int64_t const*>(indices),
-                    static_cast<T*>(y)},
-                p.values);
-        });
+    return with_float(
+        type, [&](auto element) { run(max_unpool_unit<decltype(element)>(p, x, indices, y), p.values); });
 }
 
 } // namespace trb

@@ -83,7 +83,7 @@ struct MaxUnpool
 
     MaxUnpoolParams params(Shape const& x, Shape const& out) const
     {
-        MaxUnpoolParams p{x.count(), x, out, true};
+        MaxUnpoolParams p{x.count(), x, x, out, true};
         for (int axis = 2; axis < x.rank; ++axis)
         {
             p.pooled.dims[axis] = unpooled(Number{x.dims[axis]}, axis - 2).value;
