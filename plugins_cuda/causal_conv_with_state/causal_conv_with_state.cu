@@ -181,8 +181,8 @@ static bool convolve(DeviceRun& run, CausalConvParams const& p, DataType type, v
     int64_t const pack = 16 / size_of(type);
     // Lines that end within a pack cost a slow thread each: long ones do not mind.
     bool const fits = p.length % pack == 0 || p.length >= 8 * pack;
-    if (p.kernel < 2 || p.kernel > 4 || outputs == 0 || !fits || !aligned(x, weight, y) || units > int64_t(kMaxGrid) * pack
-        || !Divisor::exact(outputs, p.length) || !Divisor::exact(lines, p.channels))
+    if (p.kernel < 2 || p.kernel > 4 || outputs == 0 || !fits || !aligned(x, weight, y)
+        || units > int64_t(kMaxGrid) * pack || !Divisor::exact(outputs, p.length) || !Divisor::exact(lines, p.channels))
     {
         return false;
     }
@@ -191,8 +191,7 @@ static bool convolve(DeviceRun& run, CausalConvParams const& p, DataType type, v
         {
             using T = decltype(element);
             CausalConvUnit<T> const unit{p, static_cast<T const*>(x), static_cast<T const*>(weight),
-                static_cast<T const*>(bias), static_cast<T const*>(past), static_cast<T*>(y),
-                static_cast<T*>(present)};
+                static_cast<T const*>(bias), static_cast<T const*>(past), static_cast<T*>(y), static_cast<T*>(present)};
             switch (p.kernel)
             {
             case 2: return convolve<2>(run, unit, outputs, units);

@@ -1,7 +1,8 @@
 // Col2Im on the device: each pixel gathers the block elements that cover it, in the order of the definition.
 //
 // Work, images with 1 or 2 axes:
-//       - wide rows, strides and dilations of 1, blocks 2, 3 or 5 wide: a warp makes a stretch of one row, each lane one
+//       - wide rows, strides and dilations of 1, blocks 2, 3 or 5 wide: a warp makes a stretch of one row, each lane
+//       one
 //         pixel in 32, so that every read is coalesced however the rows are aligned, all of a block row's are in flight
 //         together, and their addresses are shared.
 //       - else: one thread per pixel; it visits the blocks that can cover it, four at a time.
@@ -33,7 +34,8 @@ struct Fold
     }
 };
 
-// --- strides and dilations of 1, wide rows ------------------------------------------------------------------------------
+// --- strides and dilations of 1, wide rows
+// ------------------------------------------------------------------------------
 
 constexpr int kStretch = 4; // pixels of one lane
 
@@ -57,8 +59,7 @@ __device__ void add_rows(
         TRB_UNROLL
         for (int right = 0; right < BlockWidth; ++right)
         {
-            T const* const line
-                = from + int64_t(element + right) * f.positions + int64_t(block_row) * width_of_blocks;
+            T const* const line = from + int64_t(element + right) * f.positions + int64_t(block_row) * width_of_blocks;
             uint32_t const column = uint32_t(x + f.pad_left - right);
             TRB_UNROLL
             for (int i = 0; i < kStretch; ++i)
@@ -91,8 +92,8 @@ __device__ void add_rows(
 
 //! Warp w makes pixels [s * 32 * kStretch, ...) of row r of all planes, w = r * stretches + s.
 template <int Together, int BlockWidth, class T>
-__global__ void __launch_bounds__(kThreads) gather_stretches(
-    Fold const f, int32_t width_of_blocks, T const* columns, T* image, uint32_t warps, Divisor by_stretches, Divisor by_height)
+__global__ void __launch_bounds__(kThreads) gather_stretches(Fold const f, int32_t width_of_blocks, T const* columns,
+    T* image, uint32_t warps, Divisor by_stretches, Divisor by_height)
 {
     uint32_t const warp = blockIdx.x * (kThreads / kLanes) + threadIdx.x / kLanes;
     if (warp >= warps)
@@ -102,8 +103,8 @@ __global__ void __launch_bounds__(kThreads) gather_stretches(
     Divisor::Small const row = by_stretches(warp), plane = by_height(row.quotient);
     int32_t const first = int32_t(row.remainder) * (kLanes * kStretch), x = first + int32_t(threadIdx.x % kLanes);
     int32_t const y = int32_t(plane.remainder);
-    bool const inside = first + f.pad_left >= BlockWidth - 1
-                        && first + kLanes * kStretch + f.pad_left <= width_of_blocks;
+    bool const inside =
+        first + f.pad_left >= BlockWidth - 1 && first + kLanes * kStretch + f.pad_left <= width_of_blocks;
     T const* const from = columns + plane.quotient * f.block_size * f.positions;
     Wide<T> total[kStretch] = {};
     for (int32_t down = 0; down < f.block_height; down += Together)
@@ -134,9 +135,9 @@ __device__ inline int32_t element_of(
 
 //! `cover_down` times `cover_right` blocks at most cover a pixel; `Batch` of them are read together.
 template <int Batch, class T>
-__global__ void __launch_bounds__(kThreads) gather_pixels(Fold const f, int32_t width_of_blocks, T const* columns,
-    T* image, int64_t pixels, int32_t cover_down, int32_t cover_right, Divisor by_width, Divisor by_height,
-    Divisor by_stride_down, Divisor by_stride_right)
+__global__ void __launch_bounds__(kThreads)
+    gather_pixels(Fold const f, int32_t width_of_blocks, T const* columns, T* image, int64_t pixels, int32_t cover_down,
+        int32_t cover_right, Divisor by_width, Divisor by_height, Divisor by_stride_down, Divisor by_stride_right)
 {
     int64_t const index = int64_t(blockIdx.x) * kThreads + threadIdx.x;
     if (index >= pixels)
@@ -244,7 +245,8 @@ static bool fold(DeviceRun& run, int rank, Col2ImParams const& p, DataType type,
     {
         return false;
     }
-    bool const steps_of_one = f.stride_down == 1 && f.stride_right == 1 && f.dilation_down == 1 && f.dilation_right == 1;
+    bool const steps_of_one =
+        f.stride_down == 1 && f.stride_right == 1 && f.dilation_down == 1 && f.dilation_right == 1;
     bool started = false;
     bool const known = with_float(type,
         [&](auto element)
@@ -274,7 +276,7 @@ extern "C" cudaError_t trb_col2im(trb::Col2ImParams const* params, int32_t rank,
     void const* columns, void* image, cudaStream_t stream) noexcept
 {
     trb::DeviceRun run{stream};
-    bool const known = trb::fold(run, rank, *params, type, columns, image)
-                       || trb::col2im(run, rank, *params, type, columns, image);
+    bool const known =
+        trb::fold(run, rank, *params, type, columns, image) || trb::col2im(run, rank, *params, type, columns, image);
     return known ? run.status : cudaErrorInvalidValue;
 }

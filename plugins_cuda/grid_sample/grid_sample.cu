@@ -1,14 +1,15 @@
 // GridSample on the device.
 //
-// Work: one thread per output position and block of channels; it finds the point's taps once. A block makes 8 rows of 32
+// Work: one thread per output position and block of channels; it finds the point's taps once. A block makes 8 rows of
+// 32
 //       positions where rows fill sectors, so that taps share sectors in L1; else 256 positions in a row. Then each
 //       warp decides for itself:
 //       - smooth, points near those of the lanes before: up to 16 reads in flight, several channels at a time.
 //       - scattered: one channel at a time, since more reads would push each other out of L1.
 //       Cubic sampling of volumes (64 taps) and channels beyond 2^31 elements take the units of grid_sample_math.h.
 // Traffic: grid once per block of channels, Y once, X at least once per touched sector. Smooth: L2 is the bound for 2-D
-//       in FP32 (rows at the edges of tiles are read twice), reads per second of L1 for FP16 and for volumes. Scattered:
-//       misses of L2, since a sector of 32 bytes is fetched for each pair of taps.
+//       in FP32 (rows at the edges of tiles are read twice), reads per second of L1 for FP16 and for volumes.
+//       Scattered: misses of L2, since a sector of 32 bytes is fetched for each pair of taps.
 // Deterministic: yes, bit for bit; no atomics. Sums run in float.
 #include "grid_sample.h"
 
@@ -150,9 +151,8 @@ constexpr int64_t kBusy = 100000; // threads that keep a large GPU busy
 
 template <int Rank, GridMode Mode, class T, class G>
 __global__ void __launch_bounds__(kThreads, Mode == GridMode::kCubic ? 2 : kBlocks)
-    sample_tiles(GridSampleParams const p, T const* __restrict__ x,
-    G const* __restrict__ grid, T* __restrict__ y, Tiling const tiling, Divisor by_across, Divisor by_down,
-    Divisor by_channel_blocks)
+    sample_tiles(GridSampleParams const p, T const* __restrict__ x, G const* __restrict__ grid, T* __restrict__ y,
+        Tiling const tiling, Divisor by_across, Divisor by_down, Divisor by_channel_blocks)
 {
     Divisor::Small const strip = by_across(blockIdx.x), tile = by_down(strip.quotient);
     Divisor::Small const image = by_channel_blocks(tile.quotient);

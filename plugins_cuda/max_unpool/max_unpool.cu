@@ -97,8 +97,8 @@ __global__ void __launch_bounds__(kThreads)
 static int cell_rows(MaxUnpoolParams const& p)
 {
     int const last = p.output.rank - 1;
-    bool const cells = p.same_shape && p.values > 0 && p.output.count() > kOneBlock
-                       && p.output.dims[last] == 2 * p.x.dims[last];
+    bool const cells =
+        p.same_shape && p.values > 0 && p.output.count() > kOneBlock && p.output.dims[last] == 2 * p.x.dims[last];
     if (!cells || last > 3)
     {
         return 0;
@@ -123,8 +123,8 @@ template <int Rows, int N, class T>
 static void fill(DeviceRun& run, MaxUnpoolUnit<T> const& unit, int64_t blocks, int32_t* strays)
 {
     int64_t const width = unit.p.x.dims[unit.p.x.rank - 1];
-    fill_cells<Rows, N><<<unsigned(blocks), kThreads, 0, run.stream>>>(
-        unit, unit.p.values / N, 2 * width, Divisor(width / N), strays);
+    fill_cells<Rows, N>
+        <<<unsigned(blocks), kThreads, 0, run.stream>>>(unit, unit.p.values / N, 2 * width, Divisor(width / N), strays);
     place_strays<<<unsigned(blocks_for(blocks)), kThreads, 0, run.stream>>>(unit, strays, blocks, kThreads * N);
     run.status = cudaGetLastError();
 }
@@ -135,8 +135,8 @@ static bool unpool(DeviceRun& run, MaxUnpoolParams const& p, DataType type, void
 {
     int64_t const blocks = cell_blocks(p, type), outputs = p.output.count();
     bool const small = outputs <= kOneBlock && p.values <= kOneBlock;
-    bool const cells = blocks > 0 && blocks <= kMaxGrid && aligned(x, indices, y)
-                       && Divisor::exact(p.values, p.x.dims[p.x.rank - 1]);
+    bool const cells =
+        blocks > 0 && blocks <= kMaxGrid && aligned(x, indices, y) && Divisor::exact(p.values, p.x.dims[p.x.rank - 1]);
     if (outputs == 0 || !(small || cells))
     {
         return false;

@@ -10,8 +10,8 @@ struct MaxUnpoolParams
 {
     int64_t values; // of X
     Shape x;
-    Shape pooled;   // the shape that kernel, strides and pads give: what the indices count in
-    Shape output;   // the shape to fill; larger than `pooled` if `output_shape` says so
+    Shape pooled; // the shape that kernel, strides and pads give: what the indices count in
+    Shape output; // the shape to fill; larger than `pooled` if `output_shape` says so
     bool same_shape;
 };
 
@@ -74,8 +74,7 @@ template <class Run>
 bool max_unpool(Run& run, MaxUnpoolParams const& p, DataType type, void const* x, void const* indices, void* y)
 {
     run.zero(y, p.output.count() * size_of(type));
-    return with_float(
-        type, [&](auto element) { run(max_unpool_unit<decltype(element)>(p, x, indices, y), p.values); });
+    return with_float(type, [&](auto element) { run(max_unpool_unit<decltype(element)>(p, x, indices, y), p.values); });
 }
 
 } // namespace trb

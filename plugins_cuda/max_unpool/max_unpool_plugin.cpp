@@ -13,7 +13,8 @@ static int64_t workspace(MaxUnpool const& op, Tensor const* in, Tensor const* ou
     return trb_max_unpool_workspace(&params);
 }
 
-static cudaError_t launch(MaxUnpool const& op, Tensor const* in, Tensor const* out, void* workspace, cudaStream_t stream)
+static cudaError_t launch(
+    MaxUnpool const& op, Tensor const* in, Tensor const* out, void* workspace, cudaStream_t stream)
 {
     MaxUnpoolParams const params = op.params(in[0].shape, out[0].shape);
     return trb_max_unpool(&params, in[0].type, in[0].data, in[1].data, out[0].data, workspace, stream);
