@@ -27,8 +27,6 @@ class Gpu:
 RTX_GPUS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """Compute capabilities that TensorRT for RTX names (`ComputeCapability` of 1.7). Newer than the last may follow; data-centre
 Hopper and Blackwell (9.0, 10.x) are not among them: it builds there, even for `CURRENT`, and then loads nothing."""
-RTX_FORWARD = ("12.0", "12.1")
-"""An engine for one of these lists `>12.0` among what it supports."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ def known_to_rtx(capability: str) -> bool:
 def able(package: str, capabilities: Sequence[str], machine: Machine) -> Gpu | Obstacle:
     """The machine's first GPU that can run an engine of `tensorrt` or `tensorrt_rtx`, or why none can.
 
-    `capabilities` are those that the engine was built for; empty: not known, or not restricted.
+    `capabilities` are those that the engine was built for, and no newer ones (the runtime's own words on an H200: an engine for
+    8.6, 8.9 and 12.0 supports "8.6 8.9 12.0"); empty: not known, or not restricted.
     """
     gpus = machine.gpus
     if not gpus:
@@ -95,14 +94,7 @@ def able(package: str, capabilities: Sequence[str], machine: Machine) -> Gpu | O
             f"TensorRT for RTX does not support {_listed(gpus)}: it has no data-centre Hopper or Blackwell",
             "use the target tensorrt_plan for this GPU (`pip install tensorrt`, or `build --in-container`)",
         )
-    forward = rtx and bool({*RTX_FORWARD} & {*capabilities})
-    fitting = [
-        gpu
-        for gpu in known
-        if not capabilities
-        or gpu.compute_capability in capabilities
-        or (forward and _number(gpu.compute_capability) > _number(RTX_GPUS[-1]))
-    ]
+    fitting = [gpu for gpu in known if not capabilities or gpu.compute_capability in capabilities]
     if fitting:
         return fitting[0]
     wanted = ", ".join([f'"{number}"' for number in (*capabilities, known[0].compute_capability)])

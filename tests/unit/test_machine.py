@@ -36,7 +36,7 @@ def test_rtx_has_no_data_centre_gpus(number, known):
     ("package", "capabilities", "gpus", "runs_on"),
     [
         ("tensorrt_rtx", ("8.6", "8.9"), (H200, L4), L4),
-        ("tensorrt_rtx", ("8.6", "12.0"), (NEXT,), NEXT),
+        ("tensorrt_rtx", (), (H200, NEXT), NEXT),
         ("tensorrt", ("9.0",), (H200,), H200),
         ("tensorrt", (), (H200,), H200),
     ],
