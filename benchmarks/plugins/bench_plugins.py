@@ -95,21 +95,8 @@ def _for_size(size: int, dtype: torch.dtype) -> Iterator[Job]:
     wide = dtype == torch.float32
     yield Job("det", f"4x4 {name}", [x], [new(size // 16)], {}, torch.linalg.det if wide else None)
     yield Job("inverse", f"4x4 {name}", [x], [torch.empty_like(x)], {}, torch.linalg.inv if wide else None)
-    rows = max(1, size // 64)
-    data, updates = new(rows, 64), new(rows, 64)
-    index = torch.randint(0, rows, (rows, 1), device="cuda")
-    for order in (0, 1):
-        yield Job("scatter_nd", f"add, deterministic {order}, {name}", [data, index, updates], [torch.empty_like(data)],
-                  {"reduction": "add", "deterministic": order}, lambda d, i, u: d.index_add(0, i[:, 0], u))  # fmt: skip
-    index = torch.randint(0, rows, (rows, 64), device="cuda")
-    yield Job("scatter_elements", f"add {name}", [data, index, updates], [torch.empty_like(data)],
-              {"axis": 0, "reduction": "add"}, lambda d, i, u: d.scatter_add(0, i, u))  # fmt: skip
-    line = new(1, size)
-    k = min(size, 5000)
-    outputs = [new(1, k), torch.empty(1, k, dtype=torch.int64, device="cuda")]
-    yield Job(
-        "top_k", f"k {k} of {name}", [line], outputs, {"k": k}, lambda a, k=k: a.topk(k), passes=2 * dtype.itemsize
-    )
+    yield from _scatters(size, name, new)
+    yield from _top_k(size, name, new)
     tokens = max(1, size // 2048)
     x, weight, past = new(1, 2048, tokens), new(2048, 1, 4), new(1, 2048, 3)
     yield Job("causal_conv_with_state", f"2048 channels {name}", [x, weight, past], [torch.empty_like(x), past.clone()],
@@ -123,6 +110,50 @@ def _for_size(size: int, dtype: torch.dtype) -> Iterator[Job]:
         state = new(1, 16, 128, 128, kind=torch.float32)
         yield Job("linear_attention", f"{tokens} tokens, 16 heads of 128, {name}", [q, q / 11, v, state, g, b],
                   [torch.empty_like(v), state.clone()], {"q_num_heads": 16, "kv_num_heads": 16}, None)  # fmt: skip
+
+
+def _scatters(size: int, name: str, new: Callable[..., Tensor]) -> Iterator[Job]:
+    rows = max(1, size // 64)
+    data, updates = new(rows, 64), new(rows, 64)
+    made = [torch.empty_like(data)]
+    index = torch.randint(0, rows, (rows, 1), device="cuda")
+    # the limit: data, indices and updates once in, the output once out
+    yield Job("scatter_nd", f"add, rows of 64, {name}", [data, index, updates], made, {"reduction": "add"},
+              lambda d, i, u: d.index_add(0, i[:, 0], u))  # fmt: skip
+    yield Job("scatter_nd", f"add, deterministic (so is PyTorch), {name}", [data, index, updates], made,
+              {"reduction": "add", "deterministic": 1}, _in_order(lambda d, i, u: d.index_add(0, i[:, 0], u)))  # fmt: skip
+    yield Job("scatter_nd", f"none, rows of 64, {name}", [data, index, updates], made, {},
+              lambda d, i, u: d.index_copy(0, i[:, 0], u))  # fmt: skip
+    index = torch.randint(0, rows, (rows, 64), device="cuda")
+    # besides: the 32-byte sector of each single target is read and written, but no more sectors than there are
+    sectors = 2 * min(32 * size, data.numel() * data.element_size())
+    tensors = sum(t.numel() * t.element_size() for t in (data, index, updates, data))
+    yield Job("scatter_elements", f"add {name}", [data, index, updates], made, {"axis": 0, "reduction": "add"},
+              lambda d, i, u: d.scatter_add(0, i, u), passes=1 + sectors / tensors)  # fmt: skip
+    yield Job("scatter_elements", f"none {name}", [data, index, updates], made, {"axis": 0},
+              lambda d, i, u: d.scatter(0, i, u), passes=1 + sectors / tensors)  # fmt: skip
+
+
+def _in_order(call: Callable[..., object]) -> Callable[..., object]:
+    """The same in PyTorch's deterministic mode, which makes the same promise as our attribute."""
+
+    def run(*tensors: Tensor) -> object:
+        torch.use_deterministic_algorithms(True)
+        try:
+            return call(*tensors)
+        finally:
+            torch.use_deterministic_algorithms(False)
+
+    return run
+
+
+def _top_k(size: int, name: str, new: Callable[..., Tensor]) -> Iterator[Job]:
+    lengths = [size] if size < 2**20 else [size, 2**16]  # one line; many lines
+    for length in lengths:
+        x, k = new(size // length, length), min(length, 5000)
+        made = [new(len(x), k), torch.empty(len(x), k, dtype=torch.int64, device="cuda")]
+        # the limit: the input once in
+        yield Job("top_k", f"k {k} of {length:,} in {name}", [x], made, {"k": k}, lambda a, k=k: a.topk(k))
 
 
 def milliseconds(call: Callable[[], object], flush: Tensor) -> float:

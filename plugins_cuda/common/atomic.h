@@ -42,6 +42,10 @@ TRB_HD inline W combined(W old, W value)
 }
 
 #ifdef __CUDACC__
+//! What CUDA's atomics call an integer of this size.
+template <class T>
+using CudaInteger = std::conditional_t<sizeof(T) == 8, long long, int>;
+
 //! The unsigned integer that carries the bits of T in a compare-and-swap.
 template <int Bytes>
 struct Carrier;
@@ -75,13 +79,17 @@ TRB_HD inline void combine_into(T* where, T value)
     {
         atomicAdd(where, value);
     }
-    else if constexpr (std::is_same_v<T, int32_t> && How == Reduction::kMin)
+    else if constexpr (How == Reduction::kAdd && std::is_same_v<T, int64_t>)
     {
-        atomicMin(where, value);
+        atomicAdd(reinterpret_cast<unsigned long long*>(where), static_cast<unsigned long long>(value));
     }
-    else if constexpr (std::is_same_v<T, int32_t> && How == Reduction::kMax)
+    else if constexpr (How == Reduction::kMin && std::is_integral_v<T>)
     {
-        atomicMax(where, value);
+        atomicMin(reinterpret_cast<CudaInteger<T>*>(where), CudaInteger<T>(value));
+    }
+    else if constexpr (How == Reduction::kMax && std::is_integral_v<T>)
+    {
+        atomicMax(reinterpret_cast<CudaInteger<T>*>(where), CudaInteger<T>(value));
     }
     else
     {
@@ -91,8 +99,12 @@ TRB_HD inline void combine_into(T* where, T value)
         do
         {
             expected = seen;
-            T const next = narrow<T>(combined<How>(widen(bit_cast<T>(expected)), widen(value)));
-            seen = atomicCAS(bits, expected, bit_cast<Bits>(next));
+            Bits const next = bit_cast<Bits>(narrow<T>(combined<How>(widen(bit_cast<T>(expected)), widen(value))));
+            if (next == expected)
+            {
+                return; // most minima and maxima change nothing
+            }
+            seen = atomicCAS(bits, expected, next);
         } while (seen != expected);
     }
 #else

@@ -11,23 +11,18 @@ namespace trb
 
 struct SortingHostRun : HostRun
 {
-    std::vector<int64_t> keys, rows;
-
-    template <class Fill>
-    void sorted(int64_t count, Fill&& fill, int64_t*& sorted_keys, int64_t*& sorted_rows)
+    template <class Key, class Row, class Fill, class Use>
+    void sorted(int64_t count, Key, Fill&& fill, Use&& use)
     {
-        std::vector<int64_t> unsorted(static_cast<size_t>(count)), order(static_cast<size_t>(count));
-        fill(unsorted.data(), order.data());
-        std::stable_sort(order.begin(), order.end(),
-            [&](int64_t a, int64_t b) { return unsorted[size_t(a)] < unsorted[size_t(b)]; });
-        rows = order;
-        keys.clear();
-        for (int64_t row : order)
+        std::vector<Key> keys(static_cast<size_t>(count)), sorted_keys;
+        std::vector<Row> rows(static_cast<size_t>(count));
+        fill(keys.data(), rows.data());
+        std::stable_sort(rows.begin(), rows.end(), [&](Row a, Row b) { return keys[size_t(a)] < keys[size_t(b)]; });
+        for (Row row : rows)
         {
-            keys.push_back(unsorted[size_t(row)]);
+            sorted_keys.push_back(keys[size_t(row)]);
         }
-        sorted_keys = keys.data();
-        sorted_rows = rows.data();
+        use(sorted_keys.data(), rows.data());
     }
 };
 

@@ -1,6 +1,6 @@
 // What ScatterND and ScatterElements share. Each operator says where update row r goes (`Target`); here rows are
 // combined into the output: at once with atomics, or in the order of the indices after a stable sort by target
-// (deterministic).
+// (deterministic). scatter_device.cuh has faster ways for the usual sizes.
 //
 // A row is `width` consecutive elements: a slice for ScatterND, one element for ScatterElements.
 #pragma once
@@ -45,66 +45,87 @@ struct ScatterUnit
     }
 };
 
-//! Writes the sort keys: the target of each row, rows that go nowhere behind all others.
-template <class Target>
+//! Writes the sort keys: the target of each row; rows that go nowhere get `nowhere`, which is above all others.
+template <class Target, class Key, class Row>
 struct ScatterKeyUnit
 {
     Target target;
-    int64_t* keys;
-    int64_t* rows;
+    Key nowhere;
+    Key* keys;
+    Row* rows;
 
     TRB_HD void operator()(int64_t row) const
     {
         int64_t const to = target(row);
-        keys[row] = to < 0 ? INT64_MAX : to;
-        rows[row] = row;
+        keys[row] = to < 0 ? nowhere : Key(to);
+        rows[row] = Row(row);
     }
 };
 
 //! One element of one run of equal targets: the thread at the head of the run combines all of it, in order.
-template <Reduction How, class T>
+template <Reduction How, class T, class Key, class Row>
 struct ScatterRunUnit
 {
     ScatterParams p;
-    int64_t const* keys;
-    int64_t const* rows;
+    Key nowhere;
+    Key const* keys;
+    Row const* rows;
     T const* updates;
     T* y;
 
     TRB_HD void operator()(int64_t index) const
     {
         Division const at = divide(index, p.width);
-        int64_t const head = at.quotient, key = keys[head];
-        if (key == INT64_MAX || (head > 0 && keys[head - 1] == key))
+        int64_t const head = at.quotient;
+        Key const key = keys[head];
+        if (key == nowhere || (head > 0 && keys[head - 1] == key))
         {
             return;
         }
-        T* const place = y + key * p.width + at.remainder;
+        T* const place = y + int64_t(key) * p.width + at.remainder;
         T value = *place;
         for (int64_t i = head; i < p.rows && keys[i] == key; ++i)
         {
-            value = narrow<T>(combined<How>(widen(value), widen(updates[rows[i] * p.width + at.remainder])));
+            value = narrow<T>(combined<How>(widen(value), widen(updates[int64_t(rows[i]) * p.width + at.remainder])));
         }
         *place = value;
     }
 };
 
-template <Reduction How, class T, class Run, class Target>
-void scatter_typed(Run& run, ScatterParams const& p, Target const& target, void const* updates, void* y)
+//! y, which holds the data, with every row combined in. `run.template sorted<Key, Row>(rows, nowhere, fill, use)` sorts
+//! what `fill` writes and calls `use(keys, rows)` with the result.
+template <Reduction How, class T, class Key, class Row, class Run, class Target>
+void scatter_typed(Run& run, ScatterParams const& p, Target const& target, T const* updates, T* y)
 {
-    T const* const from = static_cast<T const*>(updates);
-    T* const to = static_cast<T*>(y);
     if (!p.in_order)
     {
-        run(ScatterUnit<How, T, Target>{p, target, from, to}, p.rows * p.width);
+        run(ScatterUnit<How, T, Target>{p, target, updates, y}, p.rows * p.width);
         return;
     }
-    int64_t *keys = nullptr, *rows = nullptr; // sorted by key, equal keys in their first order
-    run.sorted(p.rows, [&](int64_t* k, int64_t* r) { run(ScatterKeyUnit<Target>{target, k, r}, p.rows); }, keys, rows);
-    run(ScatterRunUnit<How, T>{p, keys, rows, from, to}, p.rows * p.width);
+    Key const nowhere = p.width > 0 ? Key(p.total / p.width) : Key(0);
+    run.template sorted<Key, Row>(
+        p.rows, nowhere,
+        [&](Key* keys, Row* rows) { run(ScatterKeyUnit<Target, Key, Row>{target, nowhere, keys, rows}, p.rows); },
+        [&](Key const* keys, Row const* rows)
+        { run(ScatterRunUnit<How, T, Key, Row>{p, nowhere, keys, rows, updates, y}, p.rows * p.width); });
 }
 
-//! y = data, then every row of `updates` combined into it; false if the type is not supported.
+//! body(std::integral_constant<Reduction>) for the reduction that `how` names.
+template <class Body>
+void with_reduction(Reduction how, Body&& body)
+{
+    switch (how)
+    {
+    case Reduction::kNone: return body(std::integral_constant<Reduction, Reduction::kNone>{});
+    case Reduction::kAdd: return body(std::integral_constant<Reduction, Reduction::kAdd>{});
+    case Reduction::kMul: return body(std::integral_constant<Reduction, Reduction::kMul>{});
+    case Reduction::kMin: return body(std::integral_constant<Reduction, Reduction::kMin>{});
+    case Reduction::kMax: return body(std::integral_constant<Reduction, Reduction::kMax>{});
+    }
+}
+
+//! y = data, then every row of `updates` combined into it; false if the type is not supported. The definition, and what
+//! the host does.
 template <class Run, class Target>
 bool scatter(Run& run, ScatterParams const& p, Target const& target, DataType type, void const* data,
     void const* updates, void* y)
@@ -114,14 +135,12 @@ bool scatter(Run& run, ScatterParams const& p, Target const& target, DataType ty
         [&](auto element)
         {
             using T = decltype(element);
-            switch (p.reduction)
-            {
-            case Reduction::kNone: return scatter_typed<Reduction::kNone, T>(run, p, target, updates, y);
-            case Reduction::kAdd: return scatter_typed<Reduction::kAdd, T>(run, p, target, updates, y);
-            case Reduction::kMul: return scatter_typed<Reduction::kMul, T>(run, p, target, updates, y);
-            case Reduction::kMin: return scatter_typed<Reduction::kMin, T>(run, p, target, updates, y);
-            case Reduction::kMax: return scatter_typed<Reduction::kMax, T>(run, p, target, updates, y);
-            }
+            with_reduction(p.reduction,
+                [&](auto how)
+                {
+                    scatter_typed<decltype(how)::value, T, int64_t, int64_t>(
+                        run, p, target, static_cast<T const*>(updates), static_cast<T*>(y));
+                });
         });
 }
 

@@ -32,10 +32,22 @@ def cases(rng):
             _values(rng, (rows, 2), np.float32),
         ]
         yield f"rows-{rows}", inputs, {"reduction": "add", "deterministic": 1}, None, 1e-3
+    yield from _larger(rng)
     nan = np.array([np.nan, 1], np.float32)
     for reduction in ("min", "max"):
         yield f"nan-{reduction}", [np.ones(2, np.float32), np.array([0, 1]), nan], {"reduction": reduction}
     yield "outside", [np.ones(2, np.float32), np.array([-3, 2]), nan], {"reduction": "add"}
+
+
+def _larger(rng):
+    """More updates than a block has threads, all types; halves at odd places."""
+    for reduction, dtype, order in itertools.product(REDUCTIONS, TYPES, (0, 1)):
+        where = rng.integers(-300, 301, (150, 9))  # some outside
+        inputs = [_values(rng, (300, 9), dtype), where, _values(rng, (150, 9), dtype)]
+        name = f"larger-{reduction}-{np.dtype(dtype).name}-{order}"
+        yield name, inputs, {"reduction": reduction, "deterministic": order}, None, 0.05 if reduction == "mul" else None
+    odd = [np.zeros(7, np.float16), np.array([6, 0, 3]), np.array([1, 2, 3], np.float16)]
+    yield "halves at both ends", odd, {"reduction": "add"}
 
 
 def _values(rng, shape, dtype):

@@ -10,7 +10,7 @@ namespace trb
 static int64_t workspace(ScatterElements const& op, Tensor const* in, Tensor const*)
 {
     ScatterParams const params = op.params(in);
-    int64_t const bytes = trb_scatter_elements_workspace(&params);
+    int64_t const bytes = trb_scatter_elements_workspace(&params, in[0].type);
     require(bytes >= 0, "CUDA cannot say how much memory the sort needs");
     return bytes;
 }

@@ -1,25 +1,21 @@
-// ScatterND on the device.
+// ScatterND on the device: where an update goes is here, the ways of combining are in ../common/scatter_device.cuh.
 //
-// Work: the data is copied (a copy on the stream), then one thread per updated element combines it with an atomic.
-//       Deterministic form: updates are sorted by target with CUB (stable), then the thread at the head of each run of
-//       equal targets combines the run in order: exact, but a target that gets very many updates is slow.
-// Traffic: data once in and once out, indices and updates once, one read-modify-write per update; bound by memory, or
-// by
-//       atomics where many updates meet. The sort adds about 8 passes over 16 bytes per row.
+// Traffic: data and updates once in, the output once out, the indices once; the atomics' way adds a copy of the data
+// and a
+//       read-modify-write of each target. The sort of rows moves 8 bytes per row in each of up to four passes.
 // Deterministic: integers, min and max always; float sums and products, and plain writes to one place, only with the
-// attribute.
+// attribute: then the updates of a place are combined one after the other, so a place that gets very many is slow.
 #include "scatter_nd.h"
 
-#include "../common/device_sort.cuh"
+#include "../common/scatter_device.cuh"
 
-extern "C" int64_t trb_scatter_nd_workspace(trb::ScatterParams const* params) noexcept
+extern "C" int64_t trb_scatter_nd_workspace(trb::ScatterParams const* params, trb::DataType type) noexcept
 {
-    return params->in_order && params->rows > 0 ? trb::sort_workspace(params->rows) : 0;
+    return trb::scatter_workspace(*params, type);
 }
 
 extern "C" cudaError_t trb_scatter_nd(trb::ScatterParams const* params, trb::ScatterNDTarget const* target,
     trb::DataType type, void const* data, void const* updates, void* y, void* workspace, cudaStream_t stream) noexcept
 {
-    trb::SortingDeviceRun run{{stream}, workspace};
-    return trb::scatter(run, *params, *target, type, data, updates, y) ? run.status : cudaErrorInvalidValue;
+    return trb::scatter_on_device(*params, *target, type, data, updates, y, workspace, stream);
 }

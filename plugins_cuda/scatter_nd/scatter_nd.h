@@ -6,10 +6,10 @@
 #include <cuda_runtime_api.h>
 
 //! y = ScatterND(data, indices, updates) on `stream`; dense device memory. `target` holds the indices. y may be data.
-//! `workspace`: trb_scatter_nd_workspace(params) bytes, aligned to 256; may be null if that is 0. Does not allocate,
+//! `workspace`: trb_scatter_nd_workspace bytes, aligned to 256; may be null if that is 0. Does not allocate,
 //! synchronise or throw; returns the first error, or cudaErrorInvalidValue for a wrong type or a missing workspace.
 extern "C" cudaError_t trb_scatter_nd(trb::ScatterParams const* params, trb::ScatterNDTarget const* target,
     trb::DataType type, void const* data, void const* updates, void* y, void* workspace, cudaStream_t stream) noexcept;
 
-//! Bytes of workspace: 0, or what the sort of the deterministic form needs; -1 if CUDA cannot say.
-extern "C" int64_t trb_scatter_nd_workspace(trb::ScatterParams const* params) noexcept;
+//! Bytes of workspace, often 0; -1 if CUDA cannot say.
+extern "C" int64_t trb_scatter_nd_workspace(trb::ScatterParams const* params, trb::DataType type) noexcept;

@@ -44,20 +44,23 @@ TRB_HD inline SortKey<T> sort_key(T value, bool largest)
     }
     else
     {
-        auto const wide = widen(value);
-        if (wide != wide)
+        constexpr Key kInfinity = std::is_same_v<T, float>  ? Key(0x7f800000u)
+                                  : std::is_same_v<T, Half> ? Key(0x7c00u)
+                                                            : Key(0x7f80u);
+        Key const magnitude = Key(key & ~kSign);
+        if (magnitude > kInfinity) // NaN
         {
             key = Key(~Key(0));
         }
         else
         {
-            key = wide == 0 ? kSign : Key(key & kSign ? ~key : key | kSign);
+            key = key & kSign ? Key(kSign - magnitude) : Key(kSign + magnitude); // both zeros are kSign
         }
     }
     return largest ? Key(~key) : key;
 }
 
-//! Fills keys and places of one element; lines are stored one after the other.
+//! Fills keys and places of one element of the input; lines are stored one after the other.
 template <class T>
 struct TopKKeyUnit
 {
@@ -81,20 +84,22 @@ struct TopKWriteUnit
     TopKParams p;
     T const* x;
     int32_t const* places; // sorted
+    int64_t stride;        // from one line's places to the next
     T* values;
     int64_t* indices;
 
     TRB_HD void operator()(int64_t index) const
     {
         Division const at = divide(index, p.k);
-        int64_t const place = places[at.quotient * p.length + at.remainder];
+        int64_t const place = places[at.quotient * stride + at.remainder];
         int64_t const target = p.offset(at.quotient, at.remainder, p.k);
         values[target] = x[p.offset(at.quotient, place, p.length)];
         indices[target] = place;
     }
 };
 
-//! Runs the whole operator; `run.template sorted<Key>(lines, length, fill)` gives the sorted places.
+//! Runs the whole operator by sorting whole lines: the definition, and what the host does.
+//! `run.template sorted<Key>(lines, length, fill)` gives the sorted places.
 template <class Run>
 bool top_k(Run& run, TopKParams const& p, DataType type, void const* x, void* values, void* indices)
 {
@@ -110,7 +115,7 @@ bool top_k(Run& run, TopKParams const& p, DataType type, void const* x, void* va
             int32_t const* const places =
                 run.template sorted<SortKey<T>>(p.lines(), p.length, [&](SortKey<T>* keys, int32_t* order)
                     { run(TopKKeyUnit<T>{p, from, keys, order}, p.lines() * p.length); });
-            run(TopKWriteUnit<T>{p, from, places, static_cast<T*>(values), static_cast<int64_t*>(indices)},
+            run(TopKWriteUnit<T>{p, from, places, p.length, static_cast<T*>(values), static_cast<int64_t*>(indices)},
                 p.lines() * p.k);
         });
 }
