@@ -122,12 +122,14 @@ def _scatters(size: int, name: str, new: Callable[..., Tensor]) -> Iterator[Job]
               lambda d, i, u: d.index_add(0, i[:, 0], u))  # fmt: skip
     yield Job("scatter_nd", f"add, deterministic (so is PyTorch), {name}", [data, index, updates], made,
               {"reduction": "add", "deterministic": 1}, _in_order(lambda d, i, u: d.index_add(0, i[:, 0], u)))  # fmt: skip
+    # every row of the output is read once, from the data or from the last of its updates
+    kept = (2 * data.nbytes + index.nbytes) / (3 * data.nbytes + index.nbytes)
     yield Job("scatter_nd", f"none, rows of 64, {name}", [data, index, updates], made, {},
-              lambda d, i, u: d.index_copy(0, i[:, 0], u))  # fmt: skip
+              lambda d, i, u: d.index_copy(0, i[:, 0], u), passes=kept)  # fmt: skip
     index = torch.randint(0, rows, (rows, 64), device="cuda")
     # besides: the 32-byte sector of each single target is read and written, but no more sectors than there are
-    sectors = 2 * min(32 * size, data.numel() * data.element_size())
-    tensors = sum(t.numel() * t.element_size() for t in (data, index, updates, data))
+    sectors = 2 * min(32 * size, data.nbytes)
+    tensors = sum(t.nbytes for t in (data, index, updates, data))
     yield Job("scatter_elements", f"add {name}", [data, index, updates], made, {"axis": 0, "reduction": "add"},
               lambda d, i, u: d.scatter_add(0, i, u), passes=1 + sectors / tensors)  # fmt: skip
     yield Job("scatter_elements", f"none {name}", [data, index, updates], made, {"axis": 0},

@@ -13,6 +13,16 @@ struct alignas(sizeof(T) * N) Pack
     T values[N];
 };
 
+//! What will not be read again: it should not push from the caches what will be.
+template <class P>
+__device__ inline P read_once(P const* from)
+{
+    using Word = std::conditional_t<sizeof(P) == 16, uint4,
+        std::conditional_t<sizeof(P) == 8, unsigned long long,
+            std::conditional_t<sizeof(P) == 4, unsigned int, unsigned short>>>;
+    return bit_cast<P>(__ldcs(reinterpret_cast<Word const*>(from)));
+}
+
 //! Two 16-bit numbers added to memory aligned to 4 bytes, each rounded on its own; true if this GPU can.
 template <class T>
 __device__ inline bool add_two(T* where, uint32_t both)

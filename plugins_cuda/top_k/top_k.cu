@@ -1,38 +1,36 @@
 // TopK on the device, for any K. Four ways, chosen from the sizes alone:
 //
-//   rank    few elements: for each, count those that come before it; one launch.
+//   rank    short lines: for each element, count those that come before it; one launch.
 //   search  few lines: the whole GPU finds the K-th winner of each line, 11 bits of (key, place) per pass; the winners
-//   are
-//           collected and put into order. Long lines are first filtered by a bound guessed from a sample, so that the
-//           data is read once; where the sample misled, the passes read the data itself.
-//   select  many lines: the same with a block per line, then a sort of the winners.
+//           are collected and put into order. Of long lines a sample is taken first, to guess a bound that holds the
+//           winners and few others: then the data is read once. Where the sample misled, the passes are made after all.
+//   select  many lines: the same without samples, a block per line.
 //   sort    K above half of the line: CUB sorts all of it.
 //
-// Traffic: `rank` and `search` with a good guess read the data once and `search` without one up to once per 11 bits;
-// sorting
-//       moves keys of 2, 4 or 8 bytes and places of 4 through memory about 2, 4 or 8 times.
+// Traffic: `rank`, and `search` with a right guess, read the data once; without one once per pass of 11 bits. A sort
+// moves keys of 2, 4 or 8 bytes and places of 4 through memory about 2, 4 or 8 times.
 // Deterministic: yes: no two elements have the same key and place, and CUB's radix sort is stable.
 #include "top_k.h"
 
 #include "../common/kernel.cuh"
+#include "top_k_lines.cuh"
 #include "top_k_rank.cuh"
 #include "top_k_select.cuh"
+#include "top_k_sort.cuh"
 
-#include <cub/device/device_radix_sort.cuh>
-#include <cub/device/device_segmented_radix_sort.cuh>
 #include <cub/device/device_select.cuh>
 #include <thrust/iterator/counting_iterator.h>
-#include <thrust/iterator/transform_iterator.h>
 
 namespace trb
 {
 
-constexpr int64_t kRankElements = 8192;        // counting is quadratic
-constexpr int64_t kRankComparisons = 1 << 28;  // about 40 us of an H200
-constexpr int64_t kFewLines = 256;             // more fill a GPU with one block each
-constexpr int64_t kSampledLength = 1 << 21;    // below, reading the line again costs less than a sample
-constexpr int64_t kSortedAlone = 1 << 17;      // lines from here on are sorted by the whole GPU, one after the other
-constexpr int64_t kElementsOfBlock = 512 * 16; // at least so many elements for a block of the search
+constexpr int64_t kRankLength = 2048;         // comparing all with all is quadratic
+constexpr int64_t kRankComparisons = 1 << 28; // about 40 us of an H200
+constexpr int64_t kPiecedElements = 16384;    // more winners are sorted by CUB
+constexpr int64_t kFewLines = 256;            // more fill a GPU with one block each
+constexpr int64_t kSampledLength = 1 << 23;   // below, reading the line again costs less than a sample
+constexpr int64_t kSampleBits = 18;           // elements of a sample, as a power of two
+constexpr int64_t kElementsOfBlock = 512 * 4; // at least so many elements for a block of the search
 constexpr int64_t kSearchBlocks = 512;
 
 enum class Way
@@ -45,7 +43,7 @@ enum class Way
 
 inline Way way_of(TopKParams const& p)
 {
-    if (p.length <= kRankElements && p.lines() * p.length <= kRankComparisons / p.length)
+    if (p.length <= kRankLength && p.lines() * p.length <= kRankComparisons / p.length)
     {
         return Way::kRank;
     }
@@ -56,82 +54,19 @@ inline Way way_of(TopKParams const& p)
     return p.lines() <= kFewLines ? Way::kSearch : Way::kSelect;
 }
 
-//! Hands out parts of the workspace; without a workspace it only counts.
-struct Scratch
+//! Takes orders apart.
+template <class T>
+struct SplitUnit
 {
-    char* base;
-    int64_t used = 0;
+    Lines<T> lines;
+    Order<T> const* orders;
+    SortKey<T>* keys;
+    int32_t* places;
 
-    template <class V>
-    V* take(int64_t count)
+    __device__ void operator()(int64_t index) const
     {
-        V* const taken = reinterpret_cast<V*>(base + used);
-        used += (count * int64_t(sizeof(V)) + 255) / 256 * 256;
-        return taken;
-    }
-};
-
-struct LineStart
-{
-    int64_t length;
-
-    __host__ __device__ int64_t operator()(int64_t line) const
-    {
-        return line * length;
-    }
-};
-
-//! Sorts lines of keys and places; with `temporary` null it only says how many bytes that needs.
-template <class Key>
-cudaError_t sort_lines(void* temporary, size_t& bytes, Key const* keys, Key* sorted_keys, int32_t const* places,
-    int32_t* sorted_places, int64_t lines, int64_t length, cudaStream_t stream)
-{
-    // CUB counts the elements of a segmented sort in 32 bits, so more than 2^31 of them go in several calls.
-    auto const starts = thrust::make_transform_iterator(thrust::make_counting_iterator(int64_t(0)), LineStart{length});
-    bool const alone = lines == 1 || length >= kSortedAlone;
-    int64_t const fitting = alone ? 1 : INT32_MAX / length, chunk = fitting < lines ? fitting : lines;
-    int const bits = 8 * int(sizeof(Key));
-    cudaError_t status = cudaSuccess;
-    for (int64_t line = 0; line < lines && status == cudaSuccess; line += chunk)
-    {
-        int64_t const count = lines - line < chunk ? lines - line : chunk, at = line * length;
-        status =
-            alone ? cub::DeviceRadixSort::SortPairs(temporary, bytes, keys + at, sorted_keys + at, places + at,
-                        sorted_places + at, length, 0, bits, stream)
-                  : cub::DeviceSegmentedRadixSort::SortPairs(temporary, bytes, keys + at, sorted_keys + at, places + at,
-                        sorted_places + at, int(count * length), int(count), starts, starts + 1, 0, bits, stream);
-        if (temporary == nullptr)
-        {
-            break; // the first chunk is the largest: its need is the need
-        }
-    }
-    return status;
-}
-
-//! Keys and places of `lines` lines of `length` elements, and room to sort them.
-template <class Key>
-struct SortPlan
-{
-    int64_t lines, length;
-    Key *keys, *sorted_keys;
-    int32_t *places, *sorted_places;
-    size_t bytes = 0;
-    void* temporary;
-
-    SortPlan(Scratch& scratch, int64_t line_count, int64_t line_length, cudaError_t& status)
-        : lines(line_count), length(line_length)
-    {
-        keys = scratch.take<Key>(lines * length);
-        sorted_keys = scratch.take<Key>(lines * length);
-        places = scratch.take<int32_t>(lines * length);
-        sorted_places = scratch.take<int32_t>(lines * length);
-        status = sort_lines<Key>(nullptr, bytes, keys, sorted_keys, places, sorted_places, lines, length, nullptr);
-        temporary = scratch.take<char>(int64_t(bytes));
-    }
-
-    cudaError_t operator()(cudaStream_t stream)
-    {
-        return sort_lines(temporary, bytes, keys, sorted_keys, places, sorted_places, lines, length, stream);
+        keys[index] = SortKey<T>(orders[index] >> lines.place_bits);
+        places[index] = lines.place(orders[index]);
     }
 };
 
@@ -184,7 +119,7 @@ struct TopKCall
         }
         switch (way)
         {
-        case Way::kRank: rank(WholeLine<T>{lines}, p.length); break;
+        case Way::kRank: rank(); break;
         case Way::kSearch: search(); break;
         case Way::kSelect: select(); break;
         case Way::kSort: sort(); break;
@@ -192,29 +127,50 @@ struct TopKCall
         status = run != nullptr && status == cudaSuccess ? run->status : status;
     }
 
-    template <class Source>
-    void rank(Source const& source, int64_t count)
+    unsigned rows() const
     {
-        int64_t const own = kRankThreads / kRankLanes, rows = p.lines() < 65535 ? p.lines() : 65535;
-        launch(rank_lines<T, Source>, dim3(unsigned((count + own - 1) / own), unsigned(rows)), kRankThreads, lines,
-            source, int32_t(count), values, indices);
+        return unsigned(p.lines() < 65535 ? p.lines() : 65535);
+    }
+
+    void rank()
+    {
+        int64_t const own = kRankThreads / kRankLanes;
+        launch(rank_lines<T>, dim3(unsigned((p.length + own - 1) / own), rows()), kRankThreads, lines, values, indices);
+    }
+
+    //! Writes the first k of at most `count` candidates per line.
+    template <class Source>
+    void merge(Source const& source, int64_t count)
+    {
+        auto const blocks = [&](int64_t of) { return dim3(unsigned((count + of - 1) / of), rows()); };
+        launch(sort_pieces<T, Source>, blocks(kPieceSize), kRankThreads, lines, source);
+        launch(merge_pieces<T, Source>, blocks(kRankThreads), kRankThreads, lines, source, values, indices);
     }
 
     void search()
     {
-        SearchPlan<T> plan = search_plan();
-        bool const sorts = p.k > kRankElements;
-        if (sorts)
+        SearchPlan<T> plan{};
+        plan.searches = scratch.take<Search<Order<T>>>(p.lines());
+        plan.guesses = scratch.take<Search<Order<T>>>(p.lines());
+        plan.histograms = scratch.take<uint32_t>(p.lines() * kDigits);
+        if (p.k > kPiecedElements)
         {
             sort_winners(plan);
+            return;
         }
-        else
+        plan.capacity = int32_t(p.k);
+        if (p.length >= kSampledLength && p.k <= p.length / 32)
         {
-            plan.winners = scratch.take<Order<T>>(p.lines() * p.k);
-            find_winners(plan);
-            launch(collect_lines<T>, grid(), kSelectThreads, lines, plan);
-            rank(Collected<T>{plan.winners, p.k}, p.k);
+            // The guess takes five deviations more than the sample should hold, so that it misses no winner.
+            plan.stride = int32_t(p.length >> kSampleBits);
+            double const expected = double(p.k) / plan.stride;
+            plan.sample_rank = int32_t(expected + 5 * std::sqrt(expected) + 4);
+            plan.capacity = int32_t(2.5 * plan.sample_rank * plan.stride);
         }
+        plan.candidates = scratch.take<Order<T>>(p.lines() * plan.capacity);
+        find_winners(plan);
+        launch(collect_lines<T>, grid(), kSelectThreads, lines, plan);
+        merge(Found<T>{plan}, plan.capacity);
     }
 
     dim3 grid() const
@@ -224,23 +180,7 @@ struct TopKCall
         return dim3(unsigned(useful < shared ? useful : shared), unsigned(p.lines()));
     }
 
-    SearchPlan<T> search_plan()
-    {
-        SearchPlan<T> plan{};
-        plan.searches = scratch.take<Search<Order<T>>>(p.lines());
-        plan.histograms = scratch.take<uint32_t>(p.lines() * kDigits);
-        if (p.length >= kSampledLength && p.k <= p.length / 32)
-        {
-            // The guess takes five deviations more than the sample should hold, so that it misses no winner.
-            double const each = double(p.length) / kSamples<T>, expected = double(p.k) / each;
-            plan.sample_rank = int32_t(expected + 5 * std::sqrt(expected) + 4);
-            plan.capacity = int32_t(2.5 * plan.sample_rank * each);
-            plan.survivors = scratch.take<Order<T>>(p.lines() * plan.capacity);
-        }
-        return plan;
-    }
-
-    //! Leaves in plan.searches which elements win.
+    //! Leaves in plan.searches which elements win, or the candidates of a right guess.
     void find_winners(SearchPlan<T> const& plan)
     {
         if (run == nullptr)
@@ -249,16 +189,24 @@ struct TopKCall
         }
         run->zero(plan.searches,
             reinterpret_cast<char*>(plan.histograms + p.lines() * kDigits) - reinterpret_cast<char*>(plan.searches));
-        if (plan.capacity > 0)
+        if (plan.stride > 0)
         {
-            launch(sample_lines<T>, dim3(unsigned(p.lines())), kSampleThreads, lines, plan);
-            launch(filter_lines<T>, dim3(8 * grid().x, grid().y), kSelectThreads, lines, plan);
+            dim3 const some(64, unsigned(p.lines()));
+            narrow<true>(4, dim3(64, unsigned(p.lines())), plan); // enough digits for a bound that is good enough
+            launch(filter_lines<T>, grid(), kSelectThreads, lines, plan);
         }
-        for (int shift = lines.order_bits(), bits = 0; shift > 0;)
+        narrow<false>(lines.order_bits(), grid(), plan);
+    }
+
+    //! At most `digits` passes.
+    template <bool kSampled>
+    void narrow(int digits, dim3 blocks, SearchPlan<T> const& plan)
+    {
+        for (int shift = lines.order_bits(); shift > 0 && digits > 0; --digits)
         {
-            bits = shift < kDigitBits ? shift : kDigitBits;
+            int const bits = shift < kDigitBits ? shift : kDigitBits;
             shift -= bits;
-            launch(narrow_lines<T>, grid(), kSelectThreads, lines, plan, shift, bits);
+            launch(narrow_lines<kSampled, T>, blocks, kSelectThreads, lines, plan, shift, bits);
         }
     }
 
@@ -290,9 +238,19 @@ struct TopKCall
 
     void select()
     {
-        SortPlan<Key> sorting(scratch, p.lines(), p.k, status);
+        Order<T>* const winners = scratch.take<Order<T>>(p.lines() * p.k);
         unsigned const blocks = unsigned(p.lines() < kMaxBlocks ? p.lines() : kMaxBlocks);
-        launch(select_lines<T>, dim3(blocks), kSelectThreads, lines, sorting.keys, sorting.places);
+        launch(select_lines<T>, dim3(blocks), kSelectThreads, lines, winners);
+        if (p.k <= kPiecedElements)
+        {
+            merge(Winners<T>{winners}, p.k);
+            return;
+        }
+        SortPlan<Key> sorting(scratch, p.lines(), p.k, status);
+        if (run != nullptr)
+        {
+            (*run)(SplitUnit<T>{lines, winners, sorting.keys, sorting.places}, p.lines() * p.k);
+        }
         finish(sorting);
     }
 

@@ -1,8 +1,8 @@
 // Finding the K-th winner of each line without sorting it, one digit of the order at a time.
 #pragma once
 
-#include "../common/pack.cuh"
 #include "top_k_math.h"
+#include "top_k_visit.cuh"
 
 #include <cub/block/block_scan.cuh>
 #include <cuda_runtime_api.h>
@@ -13,11 +13,7 @@ namespace trb
 constexpr int kDigitBits = 11; // a histogram of 2048 counters is 8 KiB of shared memory
 constexpr int kDigits = 1 << kDigitBits;
 constexpr int kSelectThreads = 512;
-constexpr int kSampleThreads = 1024;
 constexpr unsigned kWarp = 0xffffffffu;
-
-template <class T>
-constexpr int kSamples = (sizeof(T) == 8 ? 8 : 16) * kSampleThreads; // what stays in registers
 
 //! Key above, place below: one integer that is smaller for the better element, and the same for no two of a line.
 template <class T>
@@ -59,22 +55,7 @@ struct Lines
         return Order<T>(sort_key(value, p.largest)) << place_bits | Order<T>(uint32_t(place));
     }
 
-    __device__ Order<T> order(Order<T> known, int32_t) const
-    {
-        return known;
-    }
-
-    //! Whether a value can be within a bound whose worst key is `worst`: cheaper than to form its order.
-    __device__ bool maybe(T value, SortKey<T> worst) const
-    {
-        return sort_key(value, p.largest) <= worst;
-    }
-
-    __device__ bool maybe(Order<T>, SortKey<T>) const
-    {
-        return true;
-    }
-
+    //! The last key that an element within the bound can have.
     __device__ SortKey<T> worst(Bound<Order<T>> const& bound) const
     {
         return SortKey<T>((((bound.prefix + 1) << bound.shift) - 1) >> place_bits);
@@ -91,64 +72,14 @@ template <class Integer>
 struct Search
 {
     Bound<Integer> winners; // after the last pass: exactly these
-    Bound<Integer> guess;   // from a sample: probably all winners and few others
     int32_t before;         // elements whose prefix is below that of `winners`
     int32_t done;           // no further digit is needed
     uint32_t arrived;       // blocks that have counted in this pass
-    uint32_t survivors;     // elements within the guess; more than fit: the guess was wrong
-    uint32_t collected;
+    uint32_t guessed;       // elements within the bound that was guessed
+    uint32_t collected;     // winners, where the guess was wrong
 };
 
-// --- reading a line
-// ---------------------------------------------------------------------------------------------------
-
-//! body(Pack, place of its first element, whether it exists) for a whole line, shared out among `threads` threads. The
-//! threads of a warp stay together. Reads 16 bytes at a time, four times at once, where elements are neighbours.
-template <class T, class Body>
-__device__ void visit(T const* x, int64_t step, int32_t length, int64_t thread, int64_t threads, Body&& body)
-{
-    constexpr int kSize = 16 / int(sizeof(T)), kAtOnce = 4;
-    int const lane = int(thread) & 31;
-    auto const singly = [&](int64_t from, int64_t to)
-    {
-        for (int64_t i = from + thread; i - lane < to; i += threads)
-        {
-            Pack<T, 1> const one{{i < to ? x[i * step] : T{}}};
-            body(one, int32_t(i), i < to);
-        }
-    };
-    int64_t const unaligned = (16 - int64_t(reinterpret_cast<uintptr_t>(x) % 16)) % 16 / int64_t(sizeof(T));
-    if (step != 1 || length < unaligned + kSize)
-    {
-        singly(0, length);
-        return;
-    }
-    auto const* const packs = reinterpret_cast<Pack<T, kSize> const*>(x + unaligned);
-    int64_t const count = (length - unaligned) / kSize;
-    singly(0, unaligned);
-    singly(unaligned + count * kSize, length);
-    for (int64_t first = thread; first - lane < count; first += kAtOnce * threads)
-    {
-        Pack<T, kSize> some[kAtOnce] = {};
-        TRB_UNROLL
-        for (int i = 0; i < kAtOnce; ++i)
-        {
-            if (int64_t const at = first + i * threads; at < count)
-            {
-                some[i] = packs[at];
-            }
-        }
-        TRB_UNROLL
-        for (int i = 0; i < kAtOnce; ++i)
-        {
-            int64_t const at = first + i * threads;
-            body(some[i], int32_t(unaligned + at * kSize), at < count);
-        }
-    }
-}
-
-// --- one digit
-// --------------------------------------------------------------------------------------------------------
+// --- one digit ---
 
 struct Digit
 {
@@ -188,130 +119,97 @@ __device__ Digit digit_of(uint32_t const* histogram, int32_t wanted)
     return result;
 }
 
-//! The bound that holds the `wanted` best of what `each` gives to its body, and at most `slack` others; found by one
-//! block.
-template <int Threads, class Integer, class Each>
-__device__ Bound<Integer> bound_in_block(Each&& each, int order_bits, int32_t wanted, int32_t slack)
-{
-    __shared__ uint32_t histogram[kDigits];
-    Bound<Integer> bound{0, order_bits};
-    int32_t before = 0;
-    while (bound.shift > 0)
-    {
-        int const bits = bound.shift < kDigitBits ? bound.shift : kDigitBits, shift = bound.shift - bits;
-        for (int i = int(threadIdx.x); i < kDigits; i += Threads)
-        {
-            histogram[i] = 0;
-        }
-        __syncthreads();
-        each(
-            [&](Integer order)
-            {
-                if (order >> bound.shift == bound.prefix)
-                {
-                    atomicAdd(&histogram[uint32_t(order >> shift) & ((1u << bits) - 1)], 1u);
-                }
-            });
-        __syncthreads();
-        Digit const digit = digit_of<Threads>(histogram, wanted - before);
-        bound = {bound.prefix << bits | Integer(uint32_t(digit.value)), shift};
-        before += digit.before;
-        if (before + digit.holding - wanted <= slack)
-        {
-            break;
-        }
-    }
-    return bound;
-}
-
-// --- few lines: the whole GPU on each
-// ---------------------------------------------------------------------------------
+// --- few lines: the whole GPU on each ---
 
 //! Scratch of the search, and what it needs to know besides the lines.
 template <class T>
 struct SearchPlan
 {
     Search<Order<T>>* searches; // [lines]
+    Search<Order<T>>* guesses;  // [lines]: searches within a sample
     uint32_t* histograms;       // [lines, kDigits], all zero between passes
-    Order<T>* survivors;        // [lines, capacity]; capacity 0: no guess is made
+    int32_t stride;             // one of so many packs (of 16 bytes) or elements is in the sample; 0: no guess is made
+    int32_t sample_rank;        // the sample's element of this rank bounds the guess
     int32_t capacity;
-    int32_t sample_rank; // the sample's element of this rank bounds the guess
-    Order<T>* winners;   // [lines, k], in no order
+    Order<T>* candidates; // [lines, capacity]: what is within the guess if that is right, else the winners; in no order
+
+    //! A guess is right if it holds all winners and no more than fits.
+    __device__ bool guessed_right(Lines<T> const& lines, int64_t line) const
+    {
+        uint32_t const guessed = searches[line].guessed;
+        return guessed >= uint32_t(lines.p.k) && guessed <= uint32_t(capacity);
+    }
+
+    __device__ int32_t count(Lines<T> const& lines, int64_t line) const
+    {
+        return int32_t(guessed_right(lines, line) ? searches[line].guessed : uint32_t(lines.p.k));
+    }
 };
 
-//! Guesses a bound from a sample of each line: one element of each of equal stretches, at a random place of it, since
-//! data often repeats itself.
+//! Appends the elements of a line that are within `bound` to `to`, at most `capacity`, and counts them in `counter`. A
+//! block gathers its own in shared memory first, so that blocks seldom meet at the counter.
 template <class T>
-__global__ void __launch_bounds__(kSampleThreads) sample_lines(Lines<T> lines, SearchPlan<T> plan)
+__device__ void collect(Lines<T> const& lines, int64_t line, Bound<Order<T>> const& bound, uint32_t* counter,
+    Order<T>* to, uint32_t capacity)
 {
-    constexpr int kOwn = kSamples<T> / kSampleThreads;
-    int64_t const line = blockIdx.x;
-    T const* const x = lines.line(line);
-    int32_t const stretch = int32_t(lines.p.length / (kOwn * kSampleThreads));
-    Order<T> own[kOwn];
-    TRB_UNROLL
-    for (int i = 0; i < kOwn; ++i)
-    {
-        uint32_t const number = uint32_t(i * kSampleThreads) + threadIdx.x;
-        uint32_t hash = number * 2654435761u;
-        hash = (hash ^ hash >> 15) * 2246822519u;
-        int32_t const place = int32_t(number) * stretch + int32_t((hash ^ hash >> 13) % uint32_t(stretch));
-        own[i] = lines.order(x[place * lines.p.inner], place);
-    }
-    auto const each = [&](auto&& body)
-    {
-        TRB_UNROLL
-        for (int i = 0; i < kOwn; ++i)
-        {
-            body(own[i]);
-        }
-    };
-    auto const guess =
-        bound_in_block<kSampleThreads, Order<T>>(each, lines.order_bits(), plan.sample_rank, plan.sample_rank / 4);
+    constexpr uint32_t kOwn = 16384 / sizeof(Order<T>);
+    __shared__ Order<T> own[kOwn];
+    __shared__ uint32_t count, base;
     if (threadIdx.x == 0)
     {
-        plan.searches[line].guess = guess;
+        count = 0;
     }
-}
-
-//! Appends the orders within `bound` to `to`, at most `capacity`; a warp asks for its places once per pack.
-template <class T, class Integer, class Taken>
-__device__ void append(Lines<T> const& lines, Taken const& taken, int32_t place, bool exists,
-    Bound<Integer> const& bound, uint32_t* counter, Integer* to, uint32_t capacity)
-{
+    __syncthreads();
+    auto const keep = [&](Order<T> order)
+    {
+        if (uint32_t const at = atomicAdd(&count, 1u); at < kOwn)
+        {
+            own[at] = order;
+        }
+        else if (*static_cast<uint32_t volatile*>(counter) <= capacity) // full: keep off the counter
+        {
+            uint32_t const place = atomicAdd(counter, 1u);
+            if (place < capacity)
+            {
+                to[place] = order;
+            }
+        }
+    };
     auto const worst = lines.worst(bound);
-    uint32_t hits = 0;
-    TRB_UNROLL
-    for (int i = 0; i < Taken::kSize; ++i)
+    visit(lines.line(line), lines.p.inner, int32_t(lines.p.length), int64_t(blockIdx.x) * kSelectThreads + threadIdx.x,
+        int64_t(gridDim.x) * kSelectThreads,
+        [&](auto const& taken, int32_t place, bool exists)
+        {
+            uint32_t hits = 0;
+            TRB_UNROLL
+            for (int i = 0; i < taken.kSize; ++i)
+            {
+                hits |= uint32_t(sort_key(taken.values[i], lines.p.largest) <= worst) << i;
+            }
+            if (!exists || hits == 0)
+            {
+                return;
+            }
+            TRB_UNROLL
+            for (int i = 0; i < taken.kSize; ++i)
+            {
+                auto const order = lines.order(taken.values[i], place + i);
+                if ((hits >> i & 1) && bound.holds(order))
+                {
+                    keep(order);
+                }
+            }
+        });
+    __syncthreads();
+    uint32_t const kept = count < kOwn ? count : kOwn;
+    if (threadIdx.x == 0 && kept > 0)
     {
-        hits |= uint32_t(exists && lines.maybe(taken.values[i], worst)) << i;
+        base = atomicAdd(counter, kept);
     }
-    if (!__any_sync(kWarp, hits != 0))
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < kept && base + i < capacity; i += kSelectThreads)
     {
-        return;
-    }
-    TRB_UNROLL
-    for (int i = 0; i < Taken::kSize; ++i)
-    {
-        auto const order = lines.order(taken.values[i], place + i);
-        bool const hit = (hits >> i & 1) && bound.holds(order);
-        unsigned const all = __ballot_sync(kWarp, hit);
-        int const lane = int(threadIdx.x) & 31;
-        uint32_t base = 0;
-        if (all != 0 && lane == 0
-            && *static_cast<uint32_t volatile*>(counter) <= capacity) // full: keep off the counter
-        {
-            base = atomicAdd(counter, unsigned(__popc(all)));
-        }
-        else if (lane == 0)
-        {
-            base = capacity;
-        }
-        base = __shfl_sync(kWarp, base, 0) + unsigned(__popc(all & ((1u << lane) - 1)));
-        if (hit && base < capacity)
-        {
-            to[base] = order;
-        }
+        to[base + i] = own[i];
     }
 }
 
@@ -321,44 +219,33 @@ __global__ void __launch_bounds__(kSelectThreads) filter_lines(Lines<T> lines, S
 {
     int64_t const line = blockIdx.y;
     Search<Order<T>>& search = plan.searches[line];
-    auto const guess = search.guess;
-    visit(lines.line(line), lines.p.inner, int32_t(lines.p.length), int64_t(blockIdx.x) * kSelectThreads + threadIdx.x,
-        int64_t(gridDim.x) * kSelectThreads,
-        [&](auto const& taken, int32_t place, bool exists)
-        {
-            append(lines, taken, place, exists, guess, &search.survivors, plan.survivors + line * plan.capacity,
-                uint32_t(plan.capacity));
-        });
+    collect(lines, line, plan.guesses[line].winners, &search.guessed, plan.candidates + line * plan.capacity,
+        uint32_t(plan.capacity));
 }
 
-//! body(Pack of orders or of values, place, exists) for the survivors of a line if the guess was right, else for all of
-//! it.
-template <class T, class Body>
-__device__ void visit_candidates(
-    Lines<T> const& lines, SearchPlan<T> const& plan, Search<Order<T>> const& search, int64_t line, Body&& body)
-{
-    int64_t const thread = int64_t(blockIdx.x) * kSelectThreads + threadIdx.x;
-    int64_t const threads = int64_t(gridDim.x) * kSelectThreads;
-    uint32_t const survivors = search.survivors;
-    if (survivors >= uint32_t(lines.p.k) && survivors <= uint32_t(plan.capacity))
-    {
-        visit(plan.survivors + line * plan.capacity, 1, int32_t(survivors), thread, threads, body);
-    }
-    else
-    {
-        visit(lines.line(line), lines.p.inner, int32_t(lines.p.length), thread, threads, body);
-    }
-}
-
-//! Counts the next digit of all candidates that match so far; the last block to finish chooses the digit.
+//! Collects the winners, unless they are among the guessed.
 template <class T>
+__global__ void __launch_bounds__(kSelectThreads) collect_lines(Lines<T> lines, SearchPlan<T> plan)
+{
+    int64_t const line = blockIdx.y;
+    Search<Order<T>>& search = plan.searches[line];
+    if (!plan.guessed_right(lines, line))
+    {
+        collect(lines, line, search.winners, &search.collected, plan.candidates + line * plan.capacity,
+            uint32_t(lines.p.k));
+    }
+}
+
+//! Counts the next digit of all elements (kSampled: of the sample) that match so far; the last block to finish chooses
+//! the digit. Does nothing if no digit is wanted any more, or if the guess was right.
+template <bool kSampled, class T>
 __global__ void __launch_bounds__(kSelectThreads) narrow_lines(Lines<T> lines, SearchPlan<T> plan, int shift, int bits)
 {
     __shared__ uint32_t histogram[kDigits];
     __shared__ bool last;
     int64_t const line = blockIdx.y;
-    Search<Order<T>>& search = plan.searches[line];
-    if (search.done)
+    Search<Order<T>>& search = (kSampled ? plan.guesses : plan.searches)[line];
+    if (search.done || (!kSampled && plan.guessed_right(lines, line)))
     {
         return;
     }
@@ -368,19 +255,30 @@ __global__ void __launch_bounds__(kSelectThreads) narrow_lines(Lines<T> lines, S
     }
     __syncthreads();
     Order<T> const prefix = search.winners.prefix;
-    visit_candidates(lines, plan, search, line,
-        [&](auto const& taken, int32_t place, bool exists)
+    auto const count = [&](auto const& taken, int32_t place, bool exists)
+    {
+        TRB_UNROLL
+        for (int i = 0; i < taken.kSize; ++i)
         {
-            TRB_UNROLL
-            for (int i = 0; i < taken.kSize; ++i)
+            Order<T> const order = lines.order(taken.values[i], place + i);
+            if (exists && order >> (shift + bits) == prefix)
             {
-                Order<T> const order = lines.order(taken.values[i], place + i);
-                if (exists && order >> (shift + bits) == prefix)
-                {
-                    atomicAdd(&histogram[uint32_t(order >> shift) & ((1u << bits) - 1)], 1u);
-                }
+                atomicAdd(&histogram[uint32_t(order >> shift) & ((1u << bits) - 1)], 1u);
             }
-        });
+        }
+    };
+    T const* const x = lines.line(line);
+    int32_t const length = int32_t(lines.p.length);
+    int64_t const thread = int64_t(blockIdx.x) * kSelectThreads + threadIdx.x;
+    int64_t const threads = int64_t(gridDim.x) * kSelectThreads;
+    if constexpr (kSampled)
+    {
+        visit_sample(x, lines.p.inner, length, plan.stride, thread, threads, count);
+    }
+    else
+    {
+        visit(x, lines.p.inner, length, thread, threads, count);
+    }
     __syncthreads();
     uint32_t* const total = plan.histograms + line * kDigits;
     for (int i = int(threadIdx.x); i < kDigits; i += kSelectThreads)
@@ -408,30 +306,16 @@ __global__ void __launch_bounds__(kSelectThreads) narrow_lines(Lines<T> lines, S
         total[i] = 0;
     }
     __syncthreads();
-    int32_t const wanted = int32_t(lines.p.k) - search.before;
+    int32_t const rank = kSampled ? plan.sample_rank : int32_t(lines.p.k), wanted = rank - search.before;
+    int32_t const slack = kSampled ? rank / 4 : 0; // a guess need not be exact
     Digit const digit = digit_of<kSelectThreads>(histogram, wanted);
     if (threadIdx.x == 0)
     {
         search.winners = {prefix << bits | Order<T>(uint32_t(digit.value)), shift};
         search.before += digit.before;
-        search.done = digit.holding + digit.before == wanted;
+        search.done = digit.before + digit.holding - wanted <= slack;
         search.arrived = 0;
     }
-}
-
-//! Collects the winners, in no order.
-template <class T>
-__global__ void __launch_bounds__(kSelectThreads) collect_lines(Lines<T> lines, SearchPlan<T> plan)
-{
-    int64_t const line = blockIdx.y;
-    Search<Order<T>>& search = plan.searches[line];
-    auto const bound = search.winners;
-    visit_candidates(lines, plan, search, line,
-        [&](auto const& taken, int32_t place, bool exists)
-        {
-            append(lines, taken, place, exists, bound, &search.collected, plan.winners + line * lines.p.k,
-                uint32_t(lines.p.k));
-        });
 }
 
 //! Whether a place of a line is among its winners: for CUB, which keeps the order of the places.
@@ -447,63 +331,5 @@ struct Wins
         return searches[line].winners.holds(lines.order(lines.line(line)[place * lines.p.inner], place));
     }
 };
-
-// --- many lines: one block on each
-// ------------------------------------------------------------------------------------
-
-//! Keys and places of each line's winners, in the order of their places.
-template <class T>
-__global__ void __launch_bounds__(kSelectThreads) select_lines(Lines<T> lines, SortKey<T>* keys, int32_t* places)
-{
-    using Scan = cub::BlockScan<int32_t, kSelectThreads>;
-    __shared__ typename Scan::TempStorage storage;
-    constexpr int kOwn = 4;
-    TopKParams const p = lines.p;
-    for (int64_t line = blockIdx.x; line < p.lines(); line += gridDim.x)
-    {
-        T const* const x = lines.line(line);
-        auto const each = [&](auto&& body)
-        {
-            visit(x, p.inner, int32_t(p.length), threadIdx.x, kSelectThreads,
-                [&](auto const& taken, int32_t place, bool exists)
-                {
-                    TRB_UNROLL
-                    for (int i = 0; i < taken.kSize && exists; ++i)
-                    {
-                        body(lines.order(taken.values[i], place + i));
-                    }
-                });
-        };
-        auto const bound = bound_in_block<kSelectThreads, Order<T>>(each, lines.order_bits(), int32_t(p.k), 0);
-        int64_t written = line * p.k;
-        for (int64_t base = 0; base < p.length; base += kSelectThreads * kOwn)
-        {
-            Order<T> orders[kOwn];
-            int32_t hits = 0, count = 0, before = 0, total = 0;
-            TRB_UNROLL
-            for (int i = 0; i < kOwn; ++i)
-            {
-                int64_t const place = base + int64_t(threadIdx.x) * kOwn + i;
-                orders[i] = place < p.length ? lines.order(x[place * p.inner], int32_t(place)) : 0;
-                int32_t const hit = place < p.length && bound.holds(orders[i]);
-                hits |= hit << i;
-                count += hit;
-            }
-            Scan(storage).ExclusiveSum(count, before, total);
-            __syncthreads(); // before the storage is used again
-            int64_t at = written + before;
-            TRB_UNROLL
-            for (int i = 0; i < kOwn; ++i)
-            {
-                if (hits >> i & 1)
-                {
-                    keys[at] = SortKey<T>(orders[i] >> lines.place_bits);
-                    places[at++] = lines.place(orders[i]);
-                }
-            }
-            written += total;
-        }
-    }
-}
 
 } // namespace trb

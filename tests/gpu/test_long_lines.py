@@ -19,7 +19,7 @@ from tests import plugin_kit as kit
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 torch = pytest.importorskip("torch")
 ALL = operators.shipped()
-LONG = 2**21 + 4097
+LONG = 2**23 + 4097
 
 
 @pytest.fixture(autouse=True, scope="module")
