@@ -5,7 +5,7 @@
 //           are collected and put into order. Of long lines a sample is taken first, to guess a bound that holds the
 //           winners and few others: then the data is read once. Where the sample misled, the passes are made after all.
 //   select  many lines: the same without samples, a block per line.
-//   sort    K above half of the line: CUB sorts all of it.
+//   sort    K above half of the line, or one line of 16-bit values that is not long: CUB sorts all of it.
 //
 // Traffic: `rank`, and `search` with a right guess, read the data once; without one once per pass of 11 bits. A sort
 // moves keys of 2, 4 or 8 bytes and places of 4 through memory about 2, 4 or 8 times.
@@ -31,6 +31,7 @@ constexpr int64_t kFewLines = 256;            // more fill a GPU with one block 
 constexpr int64_t kSampledLength = 1 << 23;   // below, reading the line again costs less than a sample
 constexpr int64_t kSampleBits = 18;           // elements of a sample, as a power of two
 constexpr int64_t kElementsOfBlock = 512 * 4; // at least so many elements for a block of the search
+constexpr int64_t kSortedLength = 1 << 20;    // up to here CUB sorts 16-bit keys before a search has made its passes
 constexpr int64_t kSearchBlocks = 512;
 
 enum class Way
@@ -41,13 +42,14 @@ enum class Way
     kSort,
 };
 
-inline Way way_of(TopKParams const& p)
+inline Way way_of(TopKParams const& p, int key_bytes)
 {
     if (p.length <= kRankLength && p.lines() * p.length <= kRankComparisons / p.length)
     {
         return Way::kRank;
     }
-    if (p.k > p.length / 2)
+    bool const two_passes = key_bytes == 2 && p.lines() == 1 && p.length <= kSortedLength;
+    if (p.k > p.length / 2 || two_passes)
     {
         return Way::kSort;
     }
@@ -111,7 +113,7 @@ struct TopKCall
         {
             ++lines.place_bits;
         }
-        Way const way = way_of(p);
+        Way const way = way_of(p, int(sizeof(T)));
         if (run != nullptr && workspace == nullptr && way != Way::kRank)
         {
             status = cudaErrorInvalidValue;
