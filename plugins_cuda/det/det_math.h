@@ -6,6 +6,31 @@
 namespace trb
 {
 
+//! True if an odd number of bits is set.
+TRB_HD inline bool parity(uint32_t bits)
+{
+    bits ^= bits >> 4; // kMaxOrder bits at most
+    bits ^= bits >> 2;
+    return (bits ^ bits >> 1) & 1u;
+}
+
+template <int N>
+TRB_HD float determinant(Rows<N, N> m)
+{
+    float product = 1.0f;
+    TRB_UNROLL
+    for (int step = 0; step < N; ++step)
+    {
+        uint32_t const exchanges = m.pivot(step);
+        product *= parity(exchanges) ? -m.a[step][step] : m.a[step][step];
+        if (m.a[step][step] != 0.0f)
+        {
+            m.eliminate(step);
+        }
+    }
+    return product;
+}
+
 template <int N, class T>
 struct DetUnit
 {
@@ -20,18 +45,7 @@ struct DetUnit
         {
             m.a[i / N][i % N] = widen(x[index * N * N + i]);
         }
-        float determinant = 1.0f;
-        TRB_UNROLL
-        for (int step = 0; step < N; ++step)
-        {
-            determinant = m.pivot(step) ? -determinant : determinant;
-            determinant *= m.a[step][step];
-            if (m.a[step][step] != 0.0f)
-            {
-                m.eliminate(step, false);
-            }
-        }
-        y[index] = narrow<T>(determinant);
+        y[index] = narrow<T>(determinant(m));
     }
 };
 

@@ -8,7 +8,7 @@ import numpy as np
 
 def cases(rng):
     for order in range(1, 9):
-        for batch in ((), (1,), (33,), (2, 3), (0,)):
+        for batch in ((), (1,), (33,), (2, 3), (0,), (128,), (259,)):
             x = np.eye(order) * 2 + rng.uniform(-1, 1, (*batch, order, order)) * (1.5 / order)
             for dtype in (np.float32, np.float16, ml_dtypes.bfloat16):
                 yield f"{order}-{batch}-{np.dtype(dtype).name}", [x.astype(dtype)], {}

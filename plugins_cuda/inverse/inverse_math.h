@@ -6,6 +6,31 @@
 namespace trb
 {
 
+//! Gauss-Jordan elimination in place: column `step` of the matrix makes room for that of its inverse.
+template <int N>
+TRB_HD void invert(Rows<N, N>& m)
+{
+    uint32_t exchanged[N] = {};
+    bool singular = false;
+    TRB_UNROLL
+    for (int step = 0; step < N; ++step)
+    {
+        exchanged[step] = m.pivot(step);
+        singular = singular || m.a[step][step] == 0.0f;
+        m.reduce(step);
+    }
+    TRB_UNROLL
+    for (int step = N - 1; step >= 0; --step)
+    {
+        m.exchange_columns(step, exchanged[step]); // the inverse of exchanged rows has exchanged columns
+    }
+    TRB_UNROLL
+    for (int i = 0; i < N * N; ++i)
+    {
+        m.a[i / N][i % N] = singular ? NAN : m.a[i / N][i % N];
+    }
+}
+
 template <int N, class T>
 struct InverseUnit
 {
@@ -14,26 +39,17 @@ struct InverseUnit
 
     TRB_HD void operator()(int64_t index) const
     {
-        Rows<N, 2 * N> m; // the matrix, and the unit matrix that becomes its inverse
+        Rows<N, N> m;
         TRB_UNROLL
         for (int i = 0; i < N * N; ++i)
         {
             m.a[i / N][i % N] = widen(x[index * N * N + i]);
-            m.a[i / N][N + i % N] = i / N == i % N ? 1.0f : 0.0f;
         }
-        bool singular = false;
-        TRB_UNROLL
-        for (int step = 0; step < N; ++step)
-        {
-            m.pivot(step);
-            singular = singular || m.a[step][step] == 0.0f;
-            m.eliminate(step, true);
-        }
+        invert(m);
         TRB_UNROLL
         for (int i = 0; i < N * N; ++i)
         {
-            float const value = m.a[i / N][N + i % N] / m.a[i / N][i / N];
-            y[index * N * N + i] = narrow<T>(singular ? NAN : value);
+            y[index * N * N + i] = narrow<T>(m.a[i / N][i % N]);
         }
     }
 };
