@@ -22,8 +22,8 @@ struct Rows
 {
     float a[N][C];
 
-    //! Exchanges rows so that the largest of column `step` (at or below it) is on the diagonal. Row `step` meets the rows
-    //! below in turn; bit `row` of the answer says that it was exchanged with that one.
+    //! Exchanges rows so that the largest of column `step` (at or below it) is on the diagonal. Row `step` meets the
+    //! rows below in turn; bit `row` of the answer says that it was exchanged with that one.
     TRB_HD uint32_t pivot(int step)
     {
         uint32_t exchanged = 0;

@@ -1,5 +1,5 @@
-// Dense small matrices, one per lane, carried between global memory and registers by way of shared memory: a warp copies
-// the 32 matrices of its lanes with neighbouring 16-byte accesses, then each lane takes its own.
+// Dense small matrices, one per lane, carried between global memory and registers by way of shared memory: a warp
+// copies the 32 matrices of its lanes with neighbouring 16-byte accesses, then each lane takes its own.
 #pragma once
 
 #include "matrix.h"

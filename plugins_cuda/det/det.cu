@@ -1,7 +1,8 @@
 // Det on the device.
 //
 // Work: one thread per matrix, every element in a register (see matrix.h). Gauss elimination with partial pivoting.
-// Traffic: each matrix read once, the result written once, by way of shared memory in neighbouring 16-byte accesses (see
+// Traffic: each matrix read once, the result written once, by way of shared memory in neighbouring 16-byte accesses
+// (see
 //       matrix_tile.cuh). Bound by latency for small batches, by memory for large ones.
 // Deterministic: yes.
 #include "det.h"

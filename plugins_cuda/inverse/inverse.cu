@@ -1,7 +1,8 @@
 // Inverse on the device.
 //
-// Work: one thread per matrix, every element in a register (see matrix.h). Gauss-Jordan elimination with partial pivoting.
-// Traffic: each matrix read once, the inverse written once, by way of shared memory in neighbouring 16-byte accesses (see
+// Work: one thread per matrix, every element in a register (see matrix.h). Gauss-Jordan elimination with partial
+// pivoting. Traffic: each matrix read once, the inverse written once, by way of shared memory in neighbouring 16-byte
+// accesses (see
 //       matrix_tile.cuh). Bound by latency for small batches, by memory for large ones.
 // Deterministic: yes.
 #include "inverse.h"
