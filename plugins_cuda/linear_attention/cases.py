@@ -22,6 +22,17 @@ def cases(rng):
         yield _case(rng, "gated_delta", 1, 1, keys, 5, 4, True, np.float32, np.float32)
     for length in (0, 33):
         yield _case(rng, "gated", 1, 1, 8, 8, length, True, np.float32, np.float32)
+    yield from _staged(rng)
+
+
+def _staged(rng):
+    """Sizes that allow 16-byte accesses: every slice, tokens about a stage and about a fetch of gates, shared states."""
+    sizes = [(8, 16), (40, 32), (64, 64), (96, 16), (128, 128), (200, 16), (256, 32)]
+    for index, ((keys, values), length) in enumerate(itertools.product(sizes, (1, 4, 7, 64, 65, 131))):
+        for rule in RULES:
+            dtype = TYPES[(index + RULES.index(rule)) % len(TYPES)]
+            state = np.float32 if index % 2 else dtype
+            yield _case(rng, rule, 2, 1 + 2 * (index % 3 == 0), keys, values, length, index % 4 != 3, dtype, state)
 
 
 def _case(rng, rule, heads, group, keys, values, length, past, dtype, state):
