@@ -1,90 +1,58 @@
 // CumProd on the device.
 //
-// Work: along the innermost axis one block per line, tiles of 1024 elements scanned with CUB and a carry between tiles;
-//       along any other axis one thread per line (neighbouring threads own neighbouring lines, so accesses coalesce).
-// Traffic: each element read once and written once; bound by memory once there are enough lines to fill the GPU.
-// Deterministic: yes; the innermost axis multiplies in CUB's fixed tree, the others in order.
+// Work: a block brings a tile to shared memory with asynchronous copies and multiplies it up there; see lines.cuh for
+// the
+//       innermost axis and columns.cuh for the others. Few long lines are shared by many blocks: along the innermost
+//       axis in two launches, along others in one whose blocks hand products on (lookback.cuh).
+// Traffic: each element read once (in two launches: twice) and written once, in neighbouring 16-byte accesses where
+//       alignment and sizes allow; bound by memory.
+// Deterministic: yes; products are formed in a fixed tree that follows from the shape.
+#include "columns.cuh"
 #include "cumprod.h"
+#include "lines.cuh"
 
 #include "../common/kernel.cuh"
 
-#include <cub/block/block_scan.cuh>
+constexpr int64_t kSmall = 1 << 12; // elements that are not worth more than the simplest kernel
 
-namespace trb
+extern "C" int64_t trb_cumprod_workspace(trb::CumProdParams const* params) noexcept
 {
-
-constexpr int kItems = 4; // per thread: 1024 elements per tile
-
-struct Product
-{
-    template <class T>
-    __device__ T operator()(T a, T b) const
-    {
-        return a * b;
-    }
-};
-
-template <class T>
-__global__ void __launch_bounds__(kThreads) scan_lines(CumProdParams p, T const* x, T* y)
-{
-    using Scan = cub::BlockScan<Wide<T>, kThreads>;
-    __shared__ typename Scan::TempStorage storage;
-    for (int64_t line = blockIdx.x; line < p.outer; line += gridDim.x)
-    {
-        Wide<T> carry = 1;
-        for (int64_t tile = 0; tile < p.length; tile += kThreads * kItems)
-        {
-            Wide<T> values[kItems];
-            int64_t const first = tile + int64_t(threadIdx.x) * kItems;
-            for (int i = 0; i < kItems; ++i)
-            {
-                int64_t const at = line * p.length + (p.reverse ? p.length - 1 - (first + i) : first + i);
-                values[i] = first + i < p.length ? widen(x[at]) : Wide<T>(1);
-            }
-            Wide<T> results[kItems], total;
-            if (p.exclusive)
-            {
-                Scan(storage).ExclusiveScan(values, results, Wide<T>(1), Product{}, total);
-            }
-            else
-            {
-                Scan(storage).InclusiveScan(values, results, Product{}, total);
-            }
-            for (int i = 0; i < kItems; ++i)
-            {
-                int64_t const at = line * p.length + (p.reverse ? p.length - 1 - (first + i) : first + i);
-                if (first + i < p.length)
-                {
-                    y[at] = narrow<T>(carry * results[i]);
-                }
-            }
-            carry *= total;
-            __syncthreads(); // the storage is used again
-        }
-    }
+    // An upper bound that grows with every dimension, since TensorRT asks for the largest shape only: a slot per column
+    // (their number rounded up) of each tile, which has 128 rows or elements of a line or more, and of each group of
+    // tiles.
+    using namespace trb;
+    constexpr int64_t kMostColumns = kEnough * kMostLanes * kAccess / 2;
+    int64_t const padded = 2 * params->outer * params->inner;
+    int64_t const columns = padded < kMostColumns ? padded : kMostColumns;
+    int64_t const tiles = params->length / kScanThreads + 1, groups = tiles / kGroup + 1;
+    return ScanState::kHead + columns * (tiles + groups) * int64_t(sizeof(Slot<int64_t>));
 }
 
-static cudaError_t innermost(CumProdParams const& p, DataType type, void const* x, void* y, cudaStream_t stream)
+extern "C" cudaError_t trb_cumprod(trb::CumProdParams const* params, trb::DataType type, void const* x, void* y,
+    void* workspace, cudaStream_t stream) noexcept
 {
-    int64_t const blocks = p.outer < kMaxBlocks ? p.outer : kMaxBlocks;
-    bool const known = with_number(type,
+    trb::CumProdParams const& p = *params;
+    if (p.outer == 0 || p.length == 0 || p.inner == 0)
+    {
+        return cudaSuccess; // an empty grid is an error in CUDA, but an empty tensor is none
+    }
+    bool const small = p.outer * p.length * p.inner <= kSmall && p.length <= trb::kFewTiles;
+    if (small || (p.inner > 1 && p.inner < trb::kWarp && p.length < trb::kWarp))
+    {
+        trb::DeviceRun run{stream}; // of short lines a thread does all, with its neighbours whole cache lines
+        return trb::cumprod_lines(run, p, type, x, y) ? run.status : cudaErrorInvalidValue;
+    }
+    cudaError_t status = cudaErrorInvalidValue;
+    trb::with_number(type,
         [&](auto element)
         {
             using T = decltype(element);
-            scan_lines<T><<<unsigned(blocks), kThreads, 0, stream>>>(p, static_cast<T const*>(x), static_cast<T*>(y));
+            constexpr int kVector = trb::kAccess / int(sizeof(T));
+            bool const wide = (p.inner == 1 ? p.length : p.inner) % kVector == 0 && trb::aligned(x) && trb::aligned(y);
+            auto const lines = wide ? trb::launch_lines<T, kVector> : trb::launch_lines<T, 1>;
+            auto const columns = wide ? trb::launch_columns<T, kVector> : trb::launch_columns<T, 1>;
+            auto const launch = p.inner == 1 ? lines : columns;
+            status = launch(p, static_cast<T const*>(x), static_cast<T*>(y), workspace, stream);
         });
-    return known ? cudaGetLastError() : cudaErrorInvalidValue;
-}
-
-} // namespace trb
-
-extern "C" cudaError_t trb_cumprod(
-    trb::CumProdParams const* params, trb::DataType type, void const* x, void* y, cudaStream_t stream) noexcept
-{
-    if (params->inner == 1 && params->outer > 0 && params->length > 0)
-    {
-        return trb::innermost(*params, type, x, y, stream);
-    }
-    trb::DeviceRun run{stream};
-    return trb::cumprod_lines(run, *params, type, x, y) ? run.status : cudaErrorInvalidValue;
+    return status;
 }
