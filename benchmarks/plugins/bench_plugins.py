@@ -46,6 +46,8 @@ class Job:
     """How often the data passes through memory in theory (a radix sort: several times)."""
     limited: bool = True
     """Whether the copy bandwidth is a limit that a kernel could reach."""
+    unrolls: bool = False
+    """A loop so long that torch.compile, which unrolls it, would take minutes."""
 
     @property
     def bytes(self) -> float:
@@ -91,6 +93,8 @@ def _for_size(size: int, dtype: torch.dtype) -> Iterator[Job]:
     x = new(rows, 1024)
     yield Job("cumprod", f"last axis {name}", [x], [torch.empty_like(x)], {"axis": 1}, lambda a: a.cumprod(1))
     yield Job("cumprod", f"first axis {name}", [x], [torch.empty_like(x)], {"axis": 0}, lambda a: a.cumprod(0))
+    x = new(1, size)
+    yield Job("cumprod", f"one line {name}", [x], [torch.empty_like(x)], {"axis": 1}, lambda a: a.cumprod(1))
     x = new(size // 16, 4, 4) + torch.eye(4, device="cuda", dtype=dtype)
     wide = dtype == torch.float32
     yield Job("det", f"4x4 {name}", [x], [new(size // 16)], {}, torch.linalg.det if wide else None)
@@ -105,11 +109,47 @@ def _for_size(size: int, dtype: torch.dtype) -> Iterator[Job]:
     yield Job("causal_conv_with_state", f"2048 channels, silu {name}", [x, weight, past],
               [torch.empty_like(x), past.clone()], {"present": [1, 1, 0, 1], "activation": "silu"},
               lambda a, w, p: nn.silu(nn.conv1d(torch.cat([p, a], 2), w, groups=2048)))  # fmt: skip
+    if size <= 2**22:
+        yield _attention(f"{tokens} tokens, 16 heads of 128, {name}", 1, tokens, dtype)
     if size <= 2**18:
-        q, v, g, b = new(1, tokens, 2048), new(1, tokens, 2048), -new(1, tokens, 16), new(1, tokens, 16)
-        state = new(1, 16, 128, 128, kind=torch.float32)
-        yield Job("linear_attention", f"{tokens} tokens, 16 heads of 128, {name}", [q, q / 11, v, state, g, b],
-                  [torch.empty_like(v), state.clone()], {"q_num_heads": 16, "kv_num_heads": 16}, None)  # fmt: skip
+        yield _attention(f"1 token for {tokens} sequences, 16 heads of 128, {name}", tokens, 1, dtype)
+
+
+def _attention(label: str, batch: int, tokens: int, dtype: torch.dtype) -> Job:
+    """The gated delta rule: 16 heads of 128 keys and values, one decay and one beta per head and token."""
+
+    def new(*shape: int) -> Tensor:
+        return torch.rand(batch, *shape, device="cuda").mul_(0.9).add_(0.05).to(dtype)
+
+    q, k, v, decay, beta = (
+        new(tokens, 2048),
+        new(tokens, 2048) / 11,
+        new(tokens, 2048),
+        -new(tokens, 16),
+        new(tokens, 16),
+    )
+    state = new(16, 128, 128).float()
+    outputs = [torch.empty_like(v), state.clone()]
+    attributes = {"q_num_heads": 16, "kv_num_heads": 16}
+    return Job("linear_attention", label, [q, k, v, state, decay, beta], outputs, attributes, gated_delta_rule,
+               unrolls=tokens > 8)  # fmt: skip
+
+
+def gated_delta_rule(  # noqa: PLR0917  (the operator's inputs in their order)
+    q: Tensor, k: Tensor, v: Tensor, state: Tensor, decay: Tensor, beta: Tensor
+) -> tuple[Tensor, Tensor]:
+    """PyTorch has no such operator: the loop over tokens that a model would have, in the type of the state."""
+    heads, keys, values = state.shape[1:]
+    q, k = (t.unflatten(-1, (heads, keys)).float() for t in (q, k))
+    wide, forget, rate = v.unflatten(-1, (heads, values)).float(), decay.float().exp(), beta.float()
+    seen = []
+    for t in range(q.shape[1]):
+        state = state * forget[:, t, :, None, None]
+        written = rate[:, t, :, None] * (wide[:, t] - (k[:, t, :, None] @ state)[..., 0, :])
+        state = state + k[:, t, :, :, None] * written[:, :, None]
+        seen.append((q[:, t, :, None] @ state)[..., 0, :])
+    output = torch.stack(seen, 1) * keys**-0.5
+    return output.flatten(2).to(v.dtype), state
 
 
 def _scatters(size: int, name: str, new: Callable[..., Tensor]) -> Iterator[Job]:
@@ -190,7 +230,7 @@ def measure(job: Job, library: Path, bandwidth: float, flush: Tensor, compiling:
     ours = milliseconds(lambda: kernels(given, made, scratch.data_ptr(), stream), flush)
     predicted = job.bytes / bandwidth * 1e3
     eager = milliseconds(lambda: job.torch(*job.inputs), flush) if job.torch else math.nan
-    compiled = torch.compile(job.torch, dynamic=False) if job.torch and compiling else None
+    compiled = torch.compile(job.torch, dynamic=False) if job.torch and compiling and not job.unrolls else None
     fused = milliseconds(lambda: compiled(*job.inputs), flush) if compiled else math.nan
     share = f"{predicted / ours:.0%}" if job.limited else "–"
     return (
