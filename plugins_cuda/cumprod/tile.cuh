@@ -4,7 +4,7 @@
 
 #include "cumprod_math.h"
 
-#include "../common/pack.cuh"
+#include "../common/access.cuh"
 
 #include <cuda_pipeline.h>
 

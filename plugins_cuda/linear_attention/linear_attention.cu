@@ -13,7 +13,7 @@
 // Deterministic: yes; sums over keys run in a fixed tree of eight lanes, in float; the state is float until the end.
 #include "linear_attention.h"
 
-#include "../common/pack.cuh"
+#include "../common/access.cuh"
 
 #include <cuda_pipeline.h>
 
