@@ -2,8 +2,8 @@
 // copies the 32 matrices of its lanes with neighbouring 16-byte accesses, then each lane takes its own.
 #pragma once
 
-#include "matrix.h"
 #include "access.cuh"
+#include "matrix.h"
 
 namespace trb
 {
