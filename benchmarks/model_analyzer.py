@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def profile(
         }
         ended = _run(program, document, work, limit_s)
     seconds = time.monotonic() - began
-    return _best(work, seconds, ended=ended), seconds
+    return _best(work, seconds, budget_ms, ended=ended), seconds
 
 
 def _run(program: Path, document: dict[str, Any], work: Path, limit_s: float) -> bool:
@@ -102,21 +102,36 @@ def _run(program: Path, document: dict[str, Any], work: Path, limit_s: float) ->
     return True
 
 
-def _best(work: Path, seconds: float, *, ended: bool) -> Answer | None:
-    """The best row of its result table that keeps the budget; None where it wrote no table."""
-    table = next(work.rglob("metrics-model-inference.csv"), None)
-    if table is None:
-        return None
-    with table.open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    kept = [row for row in rows if row["Satisfies Constraints"] == "Yes"]
+def _best(work: Path, seconds: float, budget_ms: float, *, ended: bool) -> Answer | None:
+    """The best measurement that keeps the budget, out of the newest checkpoint, which is there however it ended."""
+    files = sorted((work / "checkpoints").glob("*.ckpt"), key=lambda file: file.stat().st_mtime)
+    return best(rows(files[-1]), budget_ms, seconds, ended=ended) if files else None
+
+
+def rows(checkpoint: Path) -> list[Answer]:
+    """Every measurement of a checkpoint, in its order."""
+    results = json.loads(checkpoint.read_text())["ResultManager.results"]["_results"]
+    found = []
+    for variants in results.values():
+        for config, measurements in variants.values():
+            model = config["_model_run_configs"][0]["_model_config_variant"]["model_config"]
+            count, batch = model["instanceGroup"][0].get("count", 1), model["maxBatchSize"]
+            for measurement in measurements.values():
+                part = measurement["_model_config_measurements"][0]
+                values = {tag: value[1]["_value"] for tag, value in part["_non_gpu_data_from_tag"].items()}
+                clients = part["_model_specific_pa_params"]["concurrency-range"]
+                rate, p99 = values["perf_throughput"], values["perf_latency_p99"]
+                found.append(Answer(count, batch, clients, rate, p99, 1, 0.0, ended=True))
+    return found
+
+
+def best(measured: list[Answer], budget_ms: float, seconds: float, *, ended: bool) -> Answer | None:
+    """What it would name: the most throughput within the budget."""
+    kept = [row for row in measured if row.p99_ms <= budget_ms]
     if not kept:
         return None
-    best = max(kept, key=lambda row: float(row["Throughput (infer/sec)"]))
-    instances = int(best["Instance Group"].split(":")[0])
-    throughput, p99 = float(best["Throughput (infer/sec)"]), float(best["p99 Latency (ms)"])
-    batch, clients = int(best["Max Batch Size"]), int(best["Concurrency"])
-    return Answer(instances, batch, clients, throughput, p99, len(rows), seconds, ended)
+    top = max(kept, key=lambda row: row.throughput)
+    return replace(top, measurements=len(measured), seconds=seconds, ended=ended)
 
 
 def _script(path: Path, environment: dict[str, str], command: list[str]) -> Path:

@@ -1,53 +1,67 @@
-"""Our sweep beside NVIDIA Model Analyzer: `python -m benchmarks.sweep`. Prints the table, writes every number as JSON.
+"""Our sweep beside NVIDIA Model Analyzer: `python -m benchmarks.sweep`. Prints the table, keeps every number as JSON.
 
-Same model, space, budget, server, load generator and inputs, in one run. Both winners are measured again the same way: five
-times eight seconds, in turns, each freshly loaded. With `--truth` the whole space is measured too (long: see --help), and "ok"
-says whether our choice keeps the budget and is within 3 % of the best of the space. All of it takes hours on a quiet machine;
-`--smoke` tries everything in two minutes and proves nothing.
+Same model, server, load generator and inputs; the same instances, batches and loads for both (queue delays are ours alone).
+In this order, all in one state file: every point of the space once (`space`), our search for each budget, Model Analyzer,
+and then rounds in which all choices and the best points of the space are measured in turns, each freshly loaded. A choice is
+right if it keeps the budget within 3 % there and gives at least 97 % of the best of all that do.
+
+It takes one to two hours on a quiet machine, in slices if need be: `--slice 240` stops before the next step would not fit and
+goes on when it is called again. `--smoke` tries everything in two minutes and proves nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import model_analyzer, sweep_models
+from benchmarks import model_analyzer, sweep_models, sweep_table
 from repository_builder.console import silent
 from repository_builder.resources import cache_folder
 from repository_builder.serving.perf_analyzer import PerfAnalyzer, write_input_data
 from repository_builder.sweep.goal import Goal
 from repository_builder.sweep.local import Kit, here, local_bench, only_sweep, requests_of
 from repository_builder.sweep.measure import Bench
-from repository_builder.sweep.sample import Candidate, Load, Refused, Sample, Setting
+from repository_builder.sweep.sample import Candidate, Load, Refused, Setting
 from repository_builder.sweep.search import Options, search
+from repository_builder.sweep.space import DELAY_SHARES, rounded
 from repository_builder.sweep.store import opened
 from repository_builder.sweep.subject import subject
 
 LIMITS_S = {100: 30.0, 60: 75.0, 45: 75.0}
-"""Time for our search by budget (ms): the targets."""
+"""Time for our search by budget (ms), start of the server included: the targets."""
+NEAR = 0.96
+"""Points of the space that seem at least so good compared with the best are measured again."""
+
+State = dict[str, Any]
+Step = tuple[str, float, Callable[[], Any]]
+"""Name, about how long it takes (s), and what gives its result."""
 
 
 def main() -> None:
-    """Run the benchmark."""
+    """Run what is not in the state file yet, then print the table."""
     options = _options()
-    results: dict[str, Any] = {"started": time.strftime("%Y-%m-%d %H:%M"), "models": {}}
-    with tempfile.TemporaryDirectory(prefix="triton-repo-sweep-bench-") as work, only_sweep():
-        results["machine"] = dict(here(PerfAnalyzer.find()).facts)
+    state: State = json.loads(options.state.read_text()) if options.state.is_file() else {}
+    options.state.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with only_sweep():
+        state.setdefault("machine", dict(here(PerfAnalyzer.find()).facts))
         for name in options.models.split(","):
-            print(f"\n{name}")
-            repository = sweep_models.build(name, Path(work))
-            results["models"][name] = _model(name, repository, Path(work), options)
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(results, indent=1))
-    print(f"\nevery number: {options.out}")
+            _continue(state.setdefault(name, {}), name, options, began, lambda: _write(options.state, state))
+    for name in options.models.split(","):
+        print(f"\n{name}")
+        sweep_table.show(state[name], [float(budget) for budget in options.budgets.split(",")])
+    print(f"\nevery number: {options.state}")
+
+
+def _write(file: Path, state: State) -> None:
+    file.write_text(json.dumps(state, indent=1))
 
 
 def _options() -> argparse.Namespace:
@@ -55,166 +69,179 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models", default="mlp,conv,digits")
     parser.add_argument("--budgets", default="100,60,45", help="p99 in ms")
     parser.add_argument("--runs", type=int, default=10, help="runs of our search for each budget")
-    parser.add_argument("--analyzer", choices=("none", "quick", "brute", "both"), default="both")
+    parser.add_argument("--space", type=int, default=2, help="passes over the whole space (0: leave it out)")
+    parser.add_argument("--analyzer", default="quick,brute", help="modes of Model Analyzer, or none")
+    parser.add_argument("--analyzer-budget", default="", help="p99 that it is given (ms); default: each of --budgets")
     parser.add_argument(
         "--analyzer-limit", type=float, default=1500, help="seconds after which Model Analyzer is stopped"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds in which the winners are measured again")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds in which choices are measured again")
     parser.add_argument("--seconds", type=float, default=8, help="length of each of these windows")
-    parser.add_argument(
-        "--truth", action="store_true", help="measure the space: two passes of 3 s, about 30 minutes a model"
-    )
+    parser.add_argument("--slice", type=float, default=float("inf"), help="seconds after which no step is begun")
     parser.add_argument("--smoke", action="store_true", help="digits only, one short run of everything")
-    parser.add_argument("--out", type=Path, default=Path("out/benchmarks/sweep.json"))
+    parser.add_argument("--state", type=Path, default=Path("out/benchmarks/sweep.json"))
     options = parser.parse_args()
     if options.smoke:
         options.models, options.budgets, options.runs, options.rounds, options.seconds = "digits", "100", 1, 1, 1.0
-        options.analyzer = "none"
+        options.analyzer, options.space = "none", 0
     return options
 
 
-def _model(name: str, repository: Path, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _continue(state: State, name: str, options: argparse.Namespace, began: float, save: Callable[[], None]) -> None:
+    """All steps of a model that are left and fit into the slice."""
+    work = options.state.parent
     model = sweep_models.MODELS[name]
-    truth = _truth(model, repository, work) if options.truth else {}
-    found: dict[str, Any] = {"truth": {str(candidate): value for candidate, value in truth.items()}, "budgets": {}}
-    print(
-        f"{'budget':>7} {'tool':<22}{'s':>7} {'windows':>8} {'its choice':<30}{'again: /s':>10}{'p99 ms':>8}{'ok':>7}"
-    )
-    for text in options.budgets.split(","):
-        budget = float(text)
-        ours = [_ours(model, repository, work, budget, options.smoke) for _ in range(options.runs)]
-        theirs = _theirs(model, repository, work, budget, options)
-        winners = {candidate for candidate, *_ in ours if candidate} | {c for c, *_ in theirs.values() if c}
-        again = _again(model, repository, work, sorted(winners), options)
-        found["budgets"][text] = _report(budget, ours, theirs, again, truth)
-    return found
+    repository = work / f"repository_{name}"
+    if not repository.is_dir():
+        sweep_models.build(name, work)
+    for step, seconds, run in _steps(state, model, repository, options):
+        if step in state:
+            continue
+        if time.monotonic() - began + seconds > options.slice:
+            print(f"{name}: {step} and what follows is left for the next slice", flush=True)
+            return
+        state[step] = run()
+        save()
+        print(f"{time.strftime('%H:%M:%S')} {name} {step}: {sweep_table.brief(state[step])}", flush=True)
 
 
-def _ours(model: sweep_models.Model, repository: Path, work: Path, budget_ms: float, smoke: bool) -> tuple[Any, ...]:
-    """Winner, seconds from the start of the server to the answer, windows, and the share that was not measuring."""
+def _steps(state: State, model: sweep_models.Model, repository: Path, options: argparse.Namespace) -> Iterator[Step]:
+    budgets = options.budgets.split(",")
+    for number in range(options.space):
+        for instances in model.axes["instances"]:
+            name = f"space {number} {instances}x"
+            yield name, 120.0, lambda i=instances: _space(model, repository, i)  # type: ignore[misc]
+    for number in range(options.runs):
+        for budget in budgets:
+            limit = 15.0 if options.smoke else LIMITS_S.get(int(budget), 75.0)
+            window = 0.3 if options.smoke else 1.0
+            yield (
+                f"ours {budget} {number}",
+                limit,
+                lambda b=budget, t=limit, w=window: _ours(model, repository, float(b), t, w),  # type: ignore[misc]
+            )
+    if model.name == model.member:  # Model Analyzer cannot pin one member of an ensemble
+        for mode in options.analyzer.removeprefix("none").split(","):
+            for budget in options.analyzer_budget.split(",") if options.analyzer_budget else budgets:
+                if mode:
+                    name = f"analyzer {mode} {budget}"
+                    yield name, 240.0, lambda m=mode, b=budget: _theirs(model, repository, m, float(b), options)  # type: ignore[misc]
+    for number in range(options.rounds):
+        points = sweep_table.again(state, [float(budget) for budget in budgets], NEAR)
+        cost = len(points) * (options.seconds + 2.0)
+        yield f"again {number}", cost, lambda p=points: _again(model, repository, p, options.seconds)  # type: ignore[misc]
+
+
+def _ours(model: sweep_models.Model, repository: Path, budget_ms: float, limit_s: float, window_s: float) -> State:
+    """One search, from the start of the server to the answer."""
     began = time.monotonic()
-    limit = 15.0 if smoke else LIMITS_S.get(int(budget_ms), 75.0)
-    with _bench(repository, work) as bench:
+    with bench_of(repository) as bench:
+        starting = time.monotonic() - began
         space = bench.subject.member(model.member).space(2, (1, 64), axes=model.axes)
-        window = 0.3 if smoke else 1.0
-        searching = Options(limit_s=limit, explore_s=window, race_s=window)
-        outcome = search(space, bench.of(model.member), Goal(budget_s=budget_ms / 1e3), searching)
+        options = Options(limit_s=limit_s - starting, explore_s=window_s)
+        outcome = search(space, bench.of(model.member), Goal(budget_s=budget_ms / 1e3), options)
         seconds = time.monotonic() - began
-        other = seconds - bench.measuring_s - bench.loading_s
-        windows = sum(len(e.explored) + len(e.raced) + len(e.disturbed) for e in outcome.estimates.values())
-        return outcome.leader and outcome.leader.candidate, seconds, windows, other / seconds
+        parts = {
+            "windows": bench.windows_s,
+            "perf_analyzer": bench.measuring_s - bench.windows_s,
+            "reloads": bench.loading_s,
+            "warm-up": bench.warming_s,
+            "start": starting,
+        }
+        leader = outcome.leader
+        return {
+            "choice": _point(leader.candidate) if leader else None,
+            "text": str(leader.candidate) if leader else "nothing",
+            "seconds": seconds,
+            "windows": sum(len(e.windows) + len(e.disturbed) for e in outcome.estimates.values()),
+            "stopped": outcome.stopped,
+            "parts": parts | {"rest": seconds - sum(parts.values())},
+            "tried": [
+                [str(e.candidate), [[s.throughput, 1e3 * s.p99, s.foreign_cores] for s in e.windows]]
+                for e in outcome.estimates.values()
+            ],
+        }
 
 
 def _theirs(
-    model: sweep_models.Model, repository: Path, work: Path, budget_ms: float, options: argparse.Namespace
-) -> dict[str, tuple[Candidate | None, model_analyzer.Answer | None, float]]:
-    modes = {"none": (), "both": ("quick", "brute")}.get(options.analyzer, (options.analyzer,))
-    if model.name != model.member:
-        modes = ()  # it cannot pin one member of an ensemble
-    found = {}
-    for mode in modes:
-        program = model_analyzer.install(cache_folder() / "benchmarks")
-        data = work / f"{model.name}.json"
-        with requests_of(repository, model.name, batched=True, file=None) as requests:
-            if requests.first is None:
-                raise SystemExit("the benchmark needs golden inputs")
-            write_input_data(data, requests.first, batched=True)
-        folder = work / f"analyzer-{model.name}-{mode}-{budget_ms:g}"
+    model: sweep_models.Model, repository: Path, mode: str, budget_ms: float, options: argparse.Namespace
+) -> State:
+    """One run of Model Analyzer."""
+    program = model_analyzer.install(cache_folder() / "benchmarks")
+    with (
+        tempfile.TemporaryDirectory(prefix="triton-repo-sweep-bench-") as folder,
+        requests_of(repository, model.name, batched=True, file=None) as requests,
+    ):
+        if requests.first is None:
+            raise SystemExit("the benchmark needs golden inputs")
+        data = Path(folder, "input_data.json")
+        write_input_data(data, requests.first, batched=True)
         answer, seconds = model_analyzer.profile(
-            program, repository, model.name, model.axes, mode=mode, budget_ms=budget_ms, input_data=data, work=folder,
-            limit_s=options.analyzer_limit,
+            program, repository, model.name, model.axes, mode=mode, budget_ms=budget_ms, input_data=data,
+            work=Path(folder, "analyzer"), limit_s=options.analyzer_limit,
         )  # fmt: skip
-        setting = Setting(answer.instances, answer.max_batch, 0, (), 1) if answer else None
-        found[mode] = (Candidate(setting, Load(answer.concurrency)) if setting and answer else None, answer, seconds)
-    return found
-
-
-def _again(
-    model: sweep_models.Model, repository: Path, work: Path, winners: list[Candidate], options: argparse.Namespace
-) -> dict[Candidate, list[Sample]]:
-    """Every winner in turns, freshly loaded each time."""
-    found: dict[Candidate, list[Sample]] = {candidate: [] for candidate in winners}
-    with _bench(repository, work) as bench:
-        for _ in range(options.rounds):
-            for candidate in winners:
-                sample = bench.window(model.member, candidate, options.seconds, role="again", reload=True)
-                if not isinstance(sample, Refused):
-                    found[candidate].append(sample)
-    return found
-
-
-def _report(
-    budget: float, ours: Any, theirs: Any, again: Any, truth: dict[Candidate, tuple[float, float]]
-) -> dict[str, Any]:
-    """Print the rows of one budget; everything as JSON."""
-    best = max((value for value, p99 in truth.values() if p99 <= budget), default=0.0)
-    rows = [("ours", seconds, windows, candidate) for candidate, seconds, windows, _ in ours]
-    for mode, (candidate, answer, seconds) in theirs.items():
-        stopped = " (stopped)" if answer is None or not answer.ended else ""
-        rows.append((f"MA {mode}{stopped}", seconds, answer.measurements if answer else 0, candidate))
-    good, lines = 0, []
-    for tool, seconds, windows, candidate in rows:
-        samples = again.get(candidate) or []
-        throughput = statistics.fmean(s.throughput for s in samples) if samples else 0.0
-        p99 = statistics.median(s.p99 for s in samples) * 1e3 if samples else 0.0
-        kept = bool(samples) and p99 <= 1.03 * budget
-        ok = kept and throughput >= 0.97 * best if best else kept
-        good += ok and tool == "ours"
-        word = "yes" if ok else "no"
-        print(
-            f"{budget:>7.0f} {tool:<22}{seconds:>7.0f} {windows:>8} {candidate!s:<30}{throughput:>10.0f}{p99:>8.1f}{word:>7}"
-        )
-        windows_again = [[s.throughput, s.p99 * 1e3, s.foreign_cores] for s in samples]
-        lines.append(
-            {
-                "tool": tool,
-                "seconds": seconds,
-                "windows": windows,
-                "choice": str(candidate),
-                "throughput": throughput,
-                "p99_ms": p99,
-                "ok": ok,
-                "again": windows_again,
-            }
-        )
-    overhead = statistics.median(share for *_, share in ours)
-    against = f"best of the space {best:.0f}/s" if best else "budget only: the space was not measured (--truth)"
-    print(f"{budget:>7.0f} ours: {good} of {len(ours)} ok, {against}")
-    print(f"{'':>7} neither measuring nor loading: {overhead:.0%} of the time")
-    answers = {mode: asdict(answer) for mode, (_, answer, _) in theirs.items() if answer}
-    return {"rows": lines, "ok": good, "best_of_space": best, "overhead": overhead, "model_analyzer": answers}
-
-
-def _truth(model: sweep_models.Model, repository: Path, work: Path) -> dict[Candidate, tuple[float, float]]:
-    """Mean throughput and median p99 (ms) of every point, delays of 0, T/6 and T/3 included; two passes."""
-    seen: dict[Candidate, list[Sample]] = {}
-    with _bench(repository, work) as bench:
-        space = bench.subject.member(model.member).space(2, (1, 64), axes=model.axes)
-        outcome = search(space, bench.of(model.member), Goal(), Options(limit_s=60.0))
-        for _ in range(2):
-            for runner, time_ in outcome.times.items():
-                for setting in space.settings(runner, time_):
-                    for load in space.loads_for(setting.instances, setting.max_batch):
-                        sample = bench.window(model.member, Candidate(setting, load), 3.0, role="truth")
-                        if not isinstance(sample, Refused):
-                            seen.setdefault(Candidate(setting, load), []).append(sample)
+    setting = Setting(answer.instances, answer.max_batch, 0, (), 1) if answer else None
+    candidate = Candidate(setting, Load(answer.concurrency)) if setting and answer else None
     return {
-        candidate: (statistics.fmean(s.throughput for s in samples), statistics.median(s.p99 for s in samples) * 1e3)
-        for candidate, samples in seen.items()
+        "choice": _point(candidate) if candidate else None,
+        "text": str(candidate) if candidate else "nothing",
+        "seconds": seconds,
+        "windows": answer.measurements if answer else 0,
+        "answer": asdict(answer) if answer else None,
     }
 
 
+def _space(model: sweep_models.Model, repository: Path, instances: int) -> list[list[Any]]:
+    """One window of a second of every point with so many instances: [point, inferences/s, p99 in ms]."""
+    found = []
+    with bench_of(repository) as bench:
+        space = bench.subject.member(model.member).space(2, (1, 64), axes=model.axes)
+        shortest: dict[int, float] = {}
+        for batch in space.batches:
+            setting = Setting(instances, batch, 0, (), 1)
+            sample = bench.window(model.member, Candidate(setting, Load(instances * batch)), 1.0, role="space")
+            if not isinstance(sample, Refused):
+                times = sample.times(model.member).batches
+                shortest[batch] = max((b.seconds / b.count for b in times), default=0.0)
+        for batch, whole in shortest.items():
+            delays = {rounded(1e6 * whole * share) for share in DELAY_SHARES} if batch > 1 else {0}
+            for delay in sorted(delays):
+                for load in space.loads_for(instances, batch):
+                    candidate = Candidate(Setting(instances, batch, delay, (), 1), load)
+                    sample = bench.window(model.member, candidate, 1.0, role="space")
+                    if not isinstance(sample, Refused):
+                        found.append([_point(candidate), sample.throughput, 1e3 * sample.p99])
+    return found
+
+
+def _again(model: sweep_models.Model, repository: Path, points: list[Any], seconds: float) -> list[list[Any]]:
+    """Every point, freshly loaded: [point, inferences/s, p99 in ms, foreign cores]."""
+    found = []
+    with bench_of(repository) as bench:
+        for point in points:
+            setting = Setting.from_json(point["setting"])
+            candidate = Candidate(setting, Load(point["load"]))
+            sample = bench.window(model.member, candidate, seconds, role="again", reload=True)
+            if not isinstance(sample, Refused):
+                found.append([point, sample.throughput, 1e3 * sample.p99, sample.foreign_cores])
+    return found
+
+
+def _point(candidate: Candidate) -> State:
+    return {"setting": candidate.setting.as_json(), "load": candidate.load.value, "text": str(candidate)}
+
+
 @contextmanager
-def _bench(repository: Path, work: Path) -> Iterator[Bench]:
+def bench_of(repository: Path) -> Iterator[Bench]:
     """A fresh server and a store that forgets."""
     with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="triton-repo-sweep-bench-"))
         what = subject(repository)
         analyzer = PerfAnalyzer.find()
         requests = stack.enter_context(requests_of(repository, what.model, batched=True, file=None))
-        store = stack.enter_context(opened(work / "windows.sqlite"))
+        store = stack.enter_context(opened(Path(folder, "windows.sqlite")))
         session = store.begin(here(analyzer), what.digest, {}, resume=False)
-        kit = Kit(what, analyzer, session, replace(requests))
-        yield stack.enter_context(local_bench(repository, kit, silent))
+        yield stack.enter_context(local_bench(repository, Kit(what, analyzer, session, requests), silent))
 
 
 if __name__ == "__main__":

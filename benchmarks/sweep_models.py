@@ -39,6 +39,7 @@ def build(name: str, folder: Path) -> Path:
         {"mlp": _mlp, "conv": _conv}[name](folder / f"{name}.onnx")
         spec = folder / f"{name}.yaml"
         options = f"source: {{onnx: {name}.onnx}}, target: onnxruntime_onnx, max_batch_size: 16"
+        options += ", tuning: {core: {threads: 1}}"  # Model Analyzer cannot set it
         spec.write_text(f"models: {{{name}: {{{options}}}}}\n")
     repository = folder / f"repository_{name}"
     command = [sys.executable, "-m", "repository_builder", "build", str(spec), "-o", str(repository)]

@@ -163,7 +163,6 @@ def plan_of(options: argparse.Namespace) -> Plan:
         options=Options(
             limit_s=options.budget,
             explore_s=options.window,
-            race_s=options.window,
             disturbed_cores=options.foreign_load or max(0.4, 0.2 * cores),
         ),
         cores=cores,

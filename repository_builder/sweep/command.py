@@ -129,7 +129,12 @@ class Done:
         heaviest = max((p["loader_cores"] for part in self.document["parts"] for p in part["points"]), default=0.0)
         if heaviest > 0.25 * self.request.plan.cores:
             yield f"note: perf_analyzer itself used up to {heaviest:.1f} cores; from another machine the server would give more"
-        yield f"{seconds['total']:.0f} s: {seconds['measuring']:.0f} s measuring, {seconds['loading']:.0f} s loading"
+        started = seconds["measuring"] - seconds["windows"]
+        rest = seconds["total"] - seconds["measuring"] - seconds["loading"] - seconds["warming"]
+        yield (
+            f"{seconds['total']:.0f} s: {seconds['windows']:.0f} s in measuring windows, {started:.0f} s perf_analyzer's start,"
+            f" {seconds['loading']:.0f} s loading, {seconds['warming']:.0f} s warming up, {max(rest, 0.0):.0f} s the rest"
+        )
 
 
 def exported(request: Request, tool: str) -> str:

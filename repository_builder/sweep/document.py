@@ -39,6 +39,8 @@ def document(subject: Subject, plan: Plan, result: Result, machine: Fingerprint,
             "total": round(result.total_s, 1),
             "measuring": round(result.measuring_s, 1),
             "loading": round(result.loading_s, 1),
+            "windows": round(result.windows_s, 1),
+            "warming": round(result.warming_s, 1),
         },
     }
 
@@ -80,6 +82,8 @@ def grid_document(
             "total": round(bench.clock, 1),
             "measuring": round(bench.measuring_s, 1),
             "loading": round(bench.loading_s, 1),
+            "windows": round(bench.windows_s, 1),
+            "warming": round(bench.warming_s, 1),
         },
     }
 

@@ -53,6 +53,11 @@ class Estimate:
     """Windows in which other processes wanted the processor: shown, not used."""
 
     @property
+    def windows(self) -> Sequence[Sample]:
+        """Every window that counts."""
+        return [*self.explored, *self.raced]
+
+    @property
     def used(self) -> Sequence[Sample]:
         """Samples for judgements: those of the race once there are two, for one is raced *because* the others were good."""
         return self.raced if len(self.raced) >= 2 else [*self.explored, *self.raced]

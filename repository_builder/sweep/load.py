@@ -21,7 +21,7 @@ _WINDOWS = 3
 _PER_INTERVAL = 1.2
 """perf_analyzer measures three windows of 1.2 times the interval that it is told (facts: its inference_profiler)."""
 _NONE_FITS = "No valid requests recorded"
-_LONGER_BY, _LONGER_TIMES = 4, 4
+_LONGER_BY, _LONGER_TIMES = 2, 7
 EXPORT_LIMIT = 64 << 10
 """Bytes of input data per request above which the requests are not exported: the file holds every tensor as text."""
 

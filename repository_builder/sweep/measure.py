@@ -40,9 +40,14 @@ class Bench:
     """What is to be measured, per member."""
     loaded: dict[str, Setting] = field(default_factory=dict)
     """What the server has; differs from `settings` after windows that were recalled instead of measured."""
+    windows_s: float = 0.0
+    """Time in perf_analyzer's measuring windows."""
     measuring_s: float = 0.0
     """Time in which perf_analyzer ran."""
     loading_s: float = 0.0
+    """Time in which the server loaded candidates."""
+    warming_s: float = 0.0
+    """Time of first requests to fresh instances."""
     started: float = field(default_factory=time.monotonic)
     saved_s: float = 0.0
     """Time that recalled windows once took; counted, so that a resumed search decides as the interrupted one did."""
@@ -77,7 +82,9 @@ class Bench:
         finally:
             self.loading_s += time.monotonic() - begin
         self.settings[member] = self.loaded[member] = setting
+        begin = time.monotonic()
         self._warm(2 * setting.instances)
+        self.warming_s += time.monotonic() - begin
         return ""
 
     def window(
@@ -119,6 +126,7 @@ class Bench:
         counters, usage, begin = self._counters(), Usage.now(*roots), time.monotonic()
         seen = self.generator(candidate.load, seconds)
         self.measuring_s += time.monotonic() - begin
+        self.windows_s += seen.seconds
         later, after = Usage.now(*roots), self._counters()
         return Sample(
             throughput=seen.throughput,

@@ -87,6 +87,36 @@ def latency_floor(time: BatchTime, instances: int, batch: int, load: Load, margi
     return max(single, load.value / throughput_bound(time, instances, batch, load, margin))
 
 
+def together(instances: int, batch: int, load: Load, *, waits: bool) -> tuple[int, int]:
+    """How many instances are busy at once, and with how many items each.
+
+    Without a queue delay the waiting clients spread over all instances; with one they fill batches, and the rest of the
+    instances is idle. So a third instance with a delay may be no third one at all.
+    """
+    size = max(batch, 1)
+    if load.kind == "rate":
+        return instances, size
+    clients = max(int(load.value), 1)
+    if waits:
+        share = min(size, clients)
+        return min(instances, clients // share), share
+    return min(instances, clients), min(size, math.ceil(clients / instances))
+
+
+def expected(time: BatchTime, instances: int, batch: int, delay_s: float, load: Load) -> tuple[float, float]:
+    """Inferences per second and mean latency (s) if everything goes as it should; off by up to a half.
+
+    `time` is that of as many instances as are busy at once (`together`).
+    """
+    busy, share = together(instances, batch, load, waits=delay_s > 0)
+    if load.kind == "rate":
+        limit = busy * share / time.seconds(share)
+        return min(load.value, limit), (time.seconds(1) + delay_s) / (1 - min(load.value / limit, 0.95))
+    idle = delay_s if load.value < max(batch, 1) else 0.0
+    rate = min(busy * share, load.value) / (time.seconds(share) + idle)
+    return rate, load.value / rate
+
+
 def little(concurrency: float, p99: float, budget: float) -> int:
     """The concurrency at which p99 would meet the budget, latency being proportional to it at saturation; at least 1."""
     return max(1, math.floor(concurrency * budget / p99)) if p99 > 0 else max(1, int(concurrency))

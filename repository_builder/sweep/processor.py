@@ -42,9 +42,9 @@ class Usage:
 
 
 def _machine() -> float:
-    """User, nice, system, irq and softirq seconds of all cores."""
+    """User, nice, system, irq, softirq and steal seconds of all cores: what the hypervisor gave to others is foreign too."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    return sum(int(fields[index]) for index in (0, 1, 2, 5, 6)) / _TICK
+    return sum(int(fields[index]) for index in (0, 1, 2, 5, 6, 7)) / _TICK
 
 
 def _trees(roots: tuple[int, ...]) -> float:
@@ -60,7 +60,8 @@ def _trees(roots: tuple[int, ...]) -> float:
                 continue
             fields = text[text.rindex(")") + 2 :].split()
             parents.setdefault(int(fields[1]), []).append(int(entry.name))
-            seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / _TICK
+            # its own time and that of its ended children: a stub that ends in the window takes its past along otherwise
+            seconds[int(entry.name)] = sum(map(int, fields[11:15])) / _TICK
     total, waiting = 0.0, list(roots)
     while waiting:
         process = waiting.pop()

@@ -72,6 +72,9 @@ class Result:
     total_s: float
     measuring_s: float
     loading_s: float
+    windows_s: float = 0.0
+    """Of `measuring_s`: perf_analyzer's measuring windows alone."""
+    warming_s: float = 0.0
     cheaper: float = 1.0
     """What the start occupies as a multiple of what the winner does; matters for the objective `cost`."""
     objective: Objective = "throughput"
@@ -137,6 +140,8 @@ def run(bench: Bench, plan: Plan, progress: Watch) -> Result:
         total_s=bench.clock,
         measuring_s=bench.measuring_s,
         loading_s=bench.loading_s,
+        windows_s=bench.windows_s,
+        warming_s=bench.warming_s,
         cheaper=_occupied(bench, plan, start) / _occupied(bench, plan, chosen[0]),
         objective=plan.goal.objective,
     )

@@ -39,7 +39,7 @@ worlds = st.builds(
 @settings(max_examples=25, deadline=None)
 def test_it_ends_in_time_stays_inside_and_explains_itself(space, world, budget_s, objective):
     limit_s = 40.0
-    outcome = search(space, world, Goal(objective, budget_s), Options(limit_s=limit_s, explore_s=0.4, race_s=0.4))
+    outcome = search(space, world, Goal(objective, budget_s), Options(limit_s=limit_s, explore_s=0.4))
     assert world.clock() <= limit_s + 3 * (world.reload_s + 1)
     low, high = space.lowest_load.value, space.highest_load.value
     for candidate, estimate in outcome.estimates.items():

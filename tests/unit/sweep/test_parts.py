@@ -171,6 +171,28 @@ def test_own_work_is_not_foreign():
     assert after.machine >= before.machine
 
 
+def test_a_child_that_ends_in_a_window_does_not_take_its_past_along():
+    """A stub of an unloaded model has worked for seconds before: they must not seem to be another process's."""
+    import subprocess
+    import sys
+    import time
+
+    work = "import time\nend = time.process_time() + 0.6\nwhile time.process_time() < end: pass\n"
+    parent = f"import subprocess, sys\nc = subprocess.Popen([sys.executable, '-c', {work + 'input()'!r}], stdin=-1)\n"
+    parent += "print(input(), flush=True)\nc.communicate(b'\\n')\nprint('ended', flush=True)\ninput()\n"
+    with subprocess.Popen([sys.executable, "-c", parent], stdin=-1, stdout=-1, text=True) as root:
+        assert root.stdin is not None
+        assert root.stdout is not None
+        time.sleep(1.5)
+        before = Usage.now(root.pid)
+        root.stdin.write("go\n")
+        root.stdin.flush()
+        assert [root.stdout.readline(), root.stdout.readline()] == ["go\n", "ended\n"]
+        after = Usage.now(root.pid)
+        root.communicate("\n")
+    assert after.ours >= before.ours - 0.02
+
+
 def write(folder: Path, model: str, text: str) -> None:
     (folder / model / "1").mkdir(parents=True)
     (folder / model / "config.pbtxt").write_text(text)

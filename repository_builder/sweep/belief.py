@@ -1,0 +1,334 @@
+"""What is believed of every point, measured or not: a rough physical expectation, corrected by what was measured near it.
+
+The expectation comes from the batch times T(b) and Little's law (`model.expected`). It is off by 10 to 50 %, but by
+about as much for points that are alike. So the logarithms of measured / expected are interpolated over the knobs (a Gaussian
+process), which says of every point what to expect and how uncertain that is. A window that was disturbed pulls its point
+a little, not all the way, and the best of many noisy windows is not taken at its word.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from repository_builder.sweep.goal import Estimate, Goal
+from repository_builder.sweep.model import BatchTime, expected, fit, together
+from repository_builder.sweep.sample import BatchCount, Candidate, Sample
+from repository_builder.sweep.space import Runner
+
+_LENGTHS = (1.0, 1.0, 1.5, 1.0, 1.0, 1.5)
+"""How far apart two points may be (see `_features`, mostly powers of two) until they say little about each other."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Standard deviations of logarithms: about how many per cent."""
+
+    common: float
+    """The expectation is off by the same factor everywhere."""
+    signal: float
+    """It is off differently for points that differ much."""
+    own: float
+    """What is left to each point alone."""
+    window: float
+    """Between two windows of one point, each freshly loaded; what is seen takes its place."""
+
+
+_PACE = _Scale(common=0.1, signal=0.2, own=0.08, window=0.1)
+_THROUGHPUT = _Scale(common=0.2, signal=0.25, own=0.03, window=0.04)
+_P99 = _Scale(common=0.3, signal=0.3, own=0.06, window=0.13)
+_MARKS = (0.90, 0.95, 0.99)
+_TAIL_WEIGHT = 3
+"""So many windows of a point weigh as much as all others in what lies between its p90, p95 and p99."""
+_UNKNOWN = BatchTime(0.01, 0.0, {})
+"""Where no batch has run at all (every answer came from the response cache): any time will do, what is measured corrects it."""
+_EXACT = 1e-9
+"""Standard deviations below this are none."""
+_ROUNDS = 4
+"""Of fitting the line and the factors in turns."""
+_PRIOR_WEIGHT = 6
+"""So many differences between windows weigh as much as the assumed `window`."""
+
+
+@dataclass(frozen=True)
+class Normal:
+    """A quantity that is known more or less."""
+
+    mean: float
+    sd: float
+    window_sd: float
+    """Standard deviation of one more window."""
+
+    def step(self, windows: int) -> float:
+        """Standard deviation of how far so many more windows will move the mean."""
+        return self.sd**2 / math.sqrt(self.sd**2 + self.window_sd**2 / windows) if self.sd > 0 else 0.0
+
+    def left(self, windows: int) -> float:
+        """Standard deviation that will be left after them."""
+        return math.sqrt(max(self.sd**2 - self.step(windows) ** 2, 0.0))
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is believed of one point; all of logarithms."""
+
+    throughput: Normal
+    """Inferences per second."""
+    p99: Normal
+    """Seconds."""
+
+    def score(self, candidate: Candidate, goal: Goal) -> Normal:
+        """The objective."""
+        if goal.objective == "latency":
+            return Normal(-self.p99.mean, self.p99.sd, self.p99.window_sd)
+        occupied = goal.occupied(candidate.setting) if goal.objective == "cost" else 1
+        rate = self.throughput
+        return Normal(rate.mean - math.log(max(occupied, 1)), rate.sd, rate.window_sd)
+
+    def worse(self, sample: Sample) -> float:
+        """By how many standard deviations a window is worse than this; below 0: it is better."""
+        rate, p99 = (math.log(max(value, 1e-9)) for value in (sample.throughput, sample.p99))
+        return max(
+            (self.throughput.mean - rate) / math.hypot(self.throughput.sd, self.throughput.window_sd),
+            (p99 - self.p99.mean) / math.hypot(self.p99.sd, self.p99.window_sd),
+        )
+
+    def keeps(self, goal: Goal) -> float:
+        """The probability that the constraints are kept."""
+        chance = 1.0
+        if goal.budget_s is not None:
+            chance *= _below(math.log(goal.budget_s), self.p99.mean, self.p99.sd)
+        if goal.min_throughput > 0:
+            chance *= 1 - _below(math.log(0.97 * goal.min_throughput), self.throughput.mean, self.throughput.sd)
+        return chance
+
+    def will_keep(self, goal: Goal, z: float, windows: int) -> float:
+        """The probability that after so many more windows the constraints will seem kept, by `z` standard deviations."""
+        chance = 1.0
+        if goal.budget_s is not None:
+            chance *= _below(
+                math.log(goal.budget_s) - z * self.p99.left(windows), self.p99.mean, self.p99.step(windows)
+            )
+        if goal.min_throughput > 0:
+            limit = math.log(0.97 * goal.min_throughput) + z * self.throughput.left(windows)
+            chance *= 1 - _below(limit, self.throughput.mean, self.throughput.step(windows))
+        return chance
+
+
+def improvement(mean: float, sd: float, best: float) -> float:
+    """By how much a normal variable is above `best`, on average (0 where it is not)."""
+    if sd < _EXACT:
+        return max(0.0, mean - best)
+    z = (mean - best) / sd
+    return sd * (z * _below(z, 0, 1) + math.exp(-z * z / 2) / math.sqrt(2 * math.pi))
+
+
+def believe(
+    points: Sequence[Candidate],
+    estimates: Mapping[Candidate, Estimate],
+    times: Mapping[Runner, BatchTime],
+    model: str,
+) -> dict[Candidate, Belief]:
+    """The belief about each of these points; those that were measured must be among them, one at least."""
+    known = [number for number, point in enumerate(points) if point in estimates]
+    measured = [estimates[points[number]] for number in known]
+    prior = [_expected(point, times) for point in points]
+    map_ = _Map.of(points, known, times)
+    paces = [_paces(estimate, times, model) for estimate in measured]
+    usual = _interpolated(map_, [0.0] * len(points), paces, _PACE)
+    slower = [[pace - usual[number].mean for pace in values] for number, values in zip(known, paces, strict=True)]
+    throughputs = [
+        [math.log(max(sample.throughput, 1e-9)) + off for sample, off in zip(estimate.windows, offs, strict=True)]
+        for estimate, offs in zip(measured, slower, strict=True)
+    ]
+    p99s = [
+        [tail - off for tail, off in zip(tails, offs, strict=True)]
+        for tails, offs in zip(_tails(measured), slower, strict=True)
+    ]
+    found = _interpolated(map_, [rate for rate, _ in prior], throughputs, _THROUGHPUT)
+    slow = _interpolated(map_, [latency for _, latency in prior], p99s, _P99)
+    return {point: Belief(throughput, p99) for point, throughput, p99 in zip(points, found, slow, strict=True)}
+
+
+def busy(point: Candidate) -> Runner:
+    """The instances that are busy at once, as an arrangement."""
+    setting = point.setting
+    count, _ = together(setting.instances, setting.max_batch, point.load, waits=setting.delay_us > 0)
+    return Runner(count, setting.threads)
+
+
+def batch_times(batches: Mapping[Runner, Iterable[BatchCount]]) -> dict[Runner, BatchTime]:
+    """T(b) of every arrangement that ran: one line for all, each times a factor of its own.
+
+    An arrangement that ran one batch size only would not have a line of its own.
+    """
+    points = {runner: means for runner, counts in batches.items() if (means := _means(counts))}
+    factors = dict.fromkeys(points, 1.0)
+    line = BatchTime(0.0, 0.0, {})
+    for _ in range(_ROUNDS if points else 0):
+        line = (
+            fit(BatchCount(b.size, b.count, b.seconds / factors[name]) for name in points for b in points[name]) or line
+        )
+        for runner, means in points.items():
+            off = sum(b.count * math.log(b.seconds / b.count / _on(line, b.size)) for b in means)
+            factors[runner] = math.exp(off / sum(b.count for b in means))
+    return {runner: BatchTime(line.fixed * f, line.per_item * f, {}) for runner, f in factors.items()}
+
+
+def _on(line: BatchTime, size: int) -> float:
+    return max(line.fixed + line.per_item * size, 1e-9)
+
+
+def _means(counts: Iterable[BatchCount]) -> list[BatchCount]:
+    return [batch for batch in counts if batch.size and batch.count and batch.seconds > 0]
+
+
+def time_of(runner: Runner, times: Mapping[Runner, BatchTime]) -> BatchTime:
+    """Batch times of an arrangement, from the nearest that ran.
+
+    An instance less can at best leave its share of the machine to the others, and at worst nothing: half of that is assumed.
+    """
+    if runner in times or not times:
+        return times.get(runner, _UNKNOWN)
+    nearest = min(times, key=lambda other: (_far(runner, other), other))
+    factor = math.sqrt(runner.instances / nearest.instances * max(nearest.threads, 1) / max(runner.threads, 1))
+    return BatchTime(times[nearest].fixed * factor, times[nearest].per_item * factor, {})
+
+
+def _paces(estimate: Estimate, times: Mapping[Runner, BatchTime], model: str) -> list[float]:
+    """The time that the batches of each window took, relative to what batches of their sizes take; as logarithms.
+
+    Nearly all of the noise between windows is this (on a shared machine the standard deviation of the throughput was 12 %
+    before it is taken out, and 4 % after): the processor is slower at times. What belongs to the moment is told from what
+    belongs to the point as everything else is: by what is like it, and by repetition.
+    """
+    time = time_of(busy(estimate.candidate), times)
+    found = []
+    for sample in estimate.windows:
+        batches = sample.times(model).batches
+        wanted = sum(batch.count * time.seconds(batch.size) for batch in batches)
+        found.append(math.log(sum(batch.seconds for batch in batches) / wanted) if wanted > 0 else 0.0)
+    return found
+
+
+def _tails(measured: Sequence[Estimate]) -> list[list[float]]:
+    """The logarithm of p99 of each window of each point, in calmer words than its own.
+
+    The p99 of a short window is the latency of its one or two worst batches. The mean of p90, p95 and p99 says nearly the same
+    with half of the variance. How far p99 is above it, is taken from all windows, and more and more from the point's own.
+    """
+    means, above = [], []
+    for estimate in measured:
+        marks = [[math.log(max(s.latencies.quantile(q), 1e-9)) for q in _MARKS] for s in estimate.windows]
+        means.append([statistics.fmean(logs) for logs in marks])
+        above.append([logs[-1] - statistics.fmean(logs) for logs in marks])
+    usual = statistics.median(value for values in above for value in values)
+    found = []
+    for mean, values in zip(means, above, strict=True):
+        own = (_TAIL_WEIGHT * usual + len(values) * statistics.median(values)) / (_TAIL_WEIGHT + len(values))
+        found.append([value + own for value in mean])
+    return found
+
+
+def _far(one: Runner, other: Runner) -> float:
+    return abs(math.log(one.instances / other.instances)) + abs(math.log(max(one.threads, 1) / max(other.threads, 1)))
+
+
+def _expected(point: Candidate, times: Mapping[Runner, BatchTime]) -> tuple[float, float]:
+    setting = point.setting
+    time = time_of(busy(point), times)
+    rate, latency = expected(time, setting.instances, setting.max_batch, setting.delay_us / 1e6, point.load)
+    return math.log(rate), math.log(1.3 * latency)
+
+
+def _features(point: Candidate, times: Mapping[Runner, BatchTime]) -> tuple[float, ...]:
+    setting = point.setting
+    whole = time_of(busy(point), times).seconds(max(setting.max_batch, 1))
+    waits = min(setting.delay_us / 1e6 / whole, 1.0)
+    return (
+        math.log2(setting.instances),
+        math.log2(max(setting.threads, 1)),
+        math.log2(max(setting.max_batch, 1)),
+        1.0 + 1.5 * waits if waits else 0.0,  # whether it waits at all matters more than how long
+        float(len(setting.preferred)),
+        math.log2(max(point.load.value, 1e-9)),
+    )
+
+
+@dataclass(frozen=True)
+class _Map:
+    """Where the points lie."""
+
+    features: list[tuple[float, ...]]
+    runners: list[int]
+    """Number of each point's arrangement."""
+    known: list[int]
+    """Those that were measured."""
+
+    @classmethod
+    def of(cls, points: Sequence[Candidate], known: list[int], times: Mapping[Runner, BatchTime]) -> _Map:
+        names = [Runner(point.setting.instances, point.setting.threads) for point in points]
+        numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+        return cls([_features(point, times) for point in points], [numbers[name] for name in names], known)
+
+
+def _interpolated(
+    map_: _Map, prior: Sequence[float], windows: Sequence[Sequence[float]], scale: _Scale
+) -> list[Normal]:
+    """What is known of every point: a Gaussian process over what was measured, relative to `prior`."""
+    import numpy as np
+
+    known, runners = map_.known, np.asarray(map_.runners)
+    places = np.asarray(map_.features) / np.asarray(_LENGTHS)
+    variance = _variance(windows, scale.window)
+    noise = np.asarray([variance / len(values) for values in windows])
+    seen = np.asarray([statistics.median(values) for values in windows]) - np.asarray([prior[n] for n in known])
+    distance = ((places[known][:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
+    own, group = _strange(seen, known, runners, scale)
+    cross = scale.common**2 + scale.signal**2 * np.exp(-distance / 2) + np.equal.outer(runners[known], runners) * group
+    cross[np.arange(len(known)), known] += own[known]
+    weights = np.linalg.solve(cross[:, known] + np.diag(noise), cross)
+    means = np.asarray(prior) + seen @ weights
+    left = scale.common**2 + scale.signal**2 + own + group - (cross * weights).sum(axis=0)
+    left = np.maximum(left, 1e-12)
+    return [
+        Normal(mean, sd, math.sqrt(variance)) for mean, sd in zip(means.tolist(), np.sqrt(left).tolist(), strict=True)
+    ]
+
+
+def _strange(seen: Any, known: list[int], runners: Any, scale: _Scale) -> tuple[Any, Any]:
+    """Variance of each point of its own, and of its arrangement: larger where something is far off all the rest.
+
+    A server may stall with one instance and not with two; a window may be disturbed. Neither says anything about the others.
+    """
+    import numpy as np
+
+    own, group = np.full(len(runners), scale.own**2), np.full(len(runners), scale.own**2)
+    here = runners[known]
+    middle = np.median([np.median(seen[here == label]) for label in set(here.tolist())])
+    for label in set(here.tolist()):
+        values, numbers = seen[here == label], np.asarray(known)[here == label]
+        typical = float(np.median(values))
+        group[runners == label] += max(abs(typical - middle) - 2 * scale.signal, 0.0) ** 2
+        far = np.abs(values - (typical if len(values) > 1 else middle))
+        own[numbers] += np.maximum(far - 2 * scale.signal, 0.0) ** 2
+    return own, group
+
+
+def _variance(windows: Iterable[Sequence[float]], assumed: float) -> float:
+    """Between windows of one point, pooled over all points."""
+    total, degrees = _PRIOR_WEIGHT * assumed**2, float(_PRIOR_WEIGHT)
+    for values in windows:
+        if len(values) > 1:
+            middle = statistics.median(values)
+            # one window that was far off must not make all others worthless
+            total += sum(min(abs(value - middle), 3 * assumed) ** 2 for value in values)
+            degrees += len(values) - 1
+    return total / degrees
+
+
+def _below(limit: float, mean: float, sd: float) -> float:
+    return 0.5 * math.erfc((mean - limit) / (sd * math.sqrt(2))) if sd >= _EXACT else float(mean <= limit)
