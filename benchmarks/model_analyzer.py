@@ -7,7 +7,8 @@ import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,14 @@ VERSION = "1.58.0"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What Model Analyzer names best."""
+class Row:
+    """One of its measurements."""
 
     instances: int
     max_batch: int
     concurrency: int
     throughput: float
-    """Its own number."""
     p99_ms: float
-    measurements: int
-    seconds: float
-    ended: bool
-    """False: it was stopped after the time limit."""
 
 
 def install(folder: Path) -> Path:
@@ -43,8 +39,8 @@ def install(folder: Path) -> Path:
 def profile(
     program: Path, repository: Path, model: str, axes: dict[str, tuple[int, ...]], *, mode: str, budget_ms: float,
     input_data: Path, work: Path, limit_s: float,
-) -> tuple[Answer | None, float]:  # fmt: skip
-    """Let it search: its answer (None if it has none when it ends or is stopped), and the seconds it took.
+) -> tuple[list[Row], float, bool]:  # fmt: skip
+    """Let it search: its measurements, the seconds it took, and whether it ended by itself.
 
     It gets a server that stays up and every instance on the CPU, which is how it did best without a GPU.
     """
@@ -82,7 +78,7 @@ def profile(
         }
         ended = _run(program, document, work, limit_s)
     seconds = time.monotonic() - began
-    return _best(work, seconds, budget_ms, ended=ended), seconds
+    return _measured(work), seconds, ended
 
 
 def _run(program: Path, document: dict[str, Any], work: Path, limit_s: float) -> bool:
@@ -102,13 +98,13 @@ def _run(program: Path, document: dict[str, Any], work: Path, limit_s: float) ->
     return True
 
 
-def _best(work: Path, seconds: float, budget_ms: float, *, ended: bool) -> Answer | None:
-    """The best measurement that keeps the budget, out of the newest checkpoint, which is there however it ended."""
+def _measured(work: Path) -> list[Row]:
+    """The newest checkpoint, which is there however it ended."""
     files = sorted((work / "checkpoints").glob("*.ckpt"), key=lambda file: file.stat().st_mtime)
-    return best(rows(files[-1]), budget_ms, seconds, ended=ended) if files else None
+    return rows(files[-1]) if files else []
 
 
-def rows(checkpoint: Path) -> list[Answer]:
+def rows(checkpoint: Path) -> list[Row]:
     """Every measurement of a checkpoint, in its order."""
     results = json.loads(checkpoint.read_text())["ResultManager.results"]["_results"]
     found = []
@@ -121,17 +117,14 @@ def rows(checkpoint: Path) -> list[Answer]:
                 values = {tag: value[1]["_value"] for tag, value in part["_non_gpu_data_from_tag"].items()}
                 clients = part["_model_specific_pa_params"]["concurrency-range"]
                 rate, p99 = values["perf_throughput"], values["perf_latency_p99"]
-                found.append(Answer(count, batch, clients, rate, p99, 1, 0.0, ended=True))
+                found.append(Row(count, batch, clients, rate, p99))
     return found
 
 
-def best(measured: list[Answer], budget_ms: float, seconds: float, *, ended: bool) -> Answer | None:
+def best(measured: Sequence[Row], budget_ms: float) -> Row | None:
     """What it would name: the most throughput within the budget."""
     kept = [row for row in measured if row.p99_ms <= budget_ms]
-    if not kept:
-        return None
-    top = max(kept, key=lambda row: row.throughput)
-    return replace(top, measurements=len(measured), seconds=seconds, ended=ended)
+    return max(kept, key=lambda row: row.throughput, default=None)
 
 
 def _script(path: Path, environment: dict[str, str], command: list[str]) -> Path:

@@ -102,10 +102,15 @@ def _pass(bench: Bench, model: sweep_models.Model, state: dict[str, Any]) -> lis
 
 def _wanted(state: dict[str, Any], setting: list[int], load: int) -> bool:
     """In the first pass what is no other point in disguise; later what is promising."""
-    instances, batch, *_ = setting
+    instances, batch, delay, _ = setting
     if not state["passes"]:
         return load == 32 or instances * batch / 4 <= load <= 4 * instances * batch
-    seen = [(entry[0], entry[1], window[0], _p99(window)) for entry in state["passes"][0] for window in entry[2]]
+    seen = [
+        (entry[0], entry[1], window[0], _p99(window))
+        for entry in state["passes"][0]
+        for window in entry[2]
+        if delay or not entry[0][2]  # those without a delay are a space of their own: Model Analyzer's
+    ]
     mine = next(((rate, p99) for s, value, rate, p99 in seen if s == setting and value == load), None)
     if mine is None:
         return False

@@ -71,11 +71,11 @@ class Recording:
         throughput = statistics.median(sample.throughput for windows in runs for sample in windows)
         return throughput, statistics.median(_merged(windows).quantile(0.99) for windows in runs)
 
-    def optimum(self, budget_s: float, slack: float = 1.0) -> tuple[Candidate, float]:
-        """The best recorded point that keeps the budget."""
+    def optimum(self, budget_s: float, slack: float = 1.0, *, delays: bool = True) -> tuple[Candidate, float]:
+        """The best recorded point that keeps the budget; without `delays` among those without a queue delay."""
         best = None
         for setting, loads in self.settings.items():
-            for load in loads:
+            for load in loads if delays or not setting.delay_us else ():
                 candidate = Candidate(setting, Load(load))
                 throughput, p99 = self.truth(candidate)
                 if p99 <= slack * budget_s and (best is None or throughput > best[1]):
@@ -143,7 +143,7 @@ def _recording(value: Any) -> Recording:
 
 
 def _sample(window: Any) -> Sample:
-    throughput, seconds, total_s, bins, requests, executions, queue_s, compute_s, batches = window
+    throughput, seconds, total_s, bins, requests, executions, queue_s, compute_s, batches, foreign = window
     numbers: dict[int, int] = {}
     place = 0
     for gap, count in bins:
@@ -151,7 +151,7 @@ def _sample(window: Any) -> Sample:
         numbers[place] = count
     counts = tuple(BatchCount(*batch) for batch in batches)
     times = ModelTimes(requests, executions, queue_s, 0.0, compute_s, 0.0, counts)
-    return Sample(throughput, Latencies(numbers, total_s), seconds, {MODEL: times})
+    return Sample(throughput, Latencies(numbers, total_s), seconds, {MODEL: times}, foreign_cores=foreign)
 
 
 def packed(sample: Sample, model: str) -> Any:
@@ -165,7 +165,7 @@ def packed(sample: Sample, model: str) -> Any:
     compute_s = round(times.input_s + times.infer_s + times.output_s, 4)
     total_s = round(sample.latencies.total_s, 4)
     return [round(sample.throughput, 1), sample.seconds, total_s, bins, times.requests, times.executions,
-            round(times.queue_s, 4), compute_s, batches]  # fmt: skip
+            round(times.queue_s, 4), compute_s, batches, round(sample.foreign_cores, 3)]  # fmt: skip
 
 
 def write(file: Path, points: Any, delays_us: Any, reload_s: Any, window_s: float) -> None:

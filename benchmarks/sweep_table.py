@@ -1,18 +1,55 @@
-"""What `benchmarks/sweep.py` has measured, as a table."""
+"""What `benchmarks/sweep.py` has measured, as tables."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 State = Mapping[str, Any]
-_T90 = {2: 2.92, 3: 2.35, 4: 2.13, 5: 2.02, 6: 1.94}
+Point = dict[str, Any]
+_T90 = {2: 2.92, 3: 2.35, 4: 2.13, 5: 2.02, 6: 1.94, 7: 1.89}
 """Student's t, one-sided 95 %, by degrees of freedom."""
-MOST = 8
-"""Points of the space that are measured again for each budget, at most."""
+MOST = 10
+"""Points of a space that are measured again for each budget, at most."""
+SETTLED = 3
+"""After so many rounds only those points are measured again that may still be the best."""
+IN_IT = 0.92
+"""Of the best: below this share a point cannot be it any more."""
+NEAR = 0.97
+"""Of the best, and its inverse of the budget: right."""
+TITLES = {
+    "plain": "without queue delays: the space that Model Analyzer searches",
+    "ours": "with queue delays, which Model Analyzer never searches",
+}
+
+
+@dataclass(frozen=True)
+class Again:
+    """A point in the rounds that measure everything once more."""
+
+    point: Point
+    rates: Mapping[int, float]
+    """Round → logarithm of the throughput, the pace of the round taken out."""
+    p99s: Sequence[float]
+
+    @property
+    def delayed(self) -> bool:
+        """Whether Model Analyzer could not have chosen it."""
+        return bool(self.point["setting"]["delay_us"])
+
+    @property
+    def rate(self) -> float:
+        """Inferences per second."""
+        return math.exp(statistics.fmean(self.rates.values()))
+
+    @property
+    def p99(self) -> float:
+        """In milliseconds; the median over rounds."""
+        return statistics.median(self.p99s)
 
 
 def brief(result: Any) -> str:
@@ -22,81 +59,145 @@ def brief(result: Any) -> str:
     return f"{result['text']} after {result['seconds']:.0f} s, {result['windows']} windows"
 
 
-def again(state: State, budgets: Iterable[float], near: float) -> list[dict[str, Any]]:
-    """All choices, and the points of the space that may be the best for one of the budgets."""
-    found = {result["choice"]["text"]: result["choice"] for _, result in _searches(state) if result["choice"]}
+def again(state: State, budgets: Sequence[float], near: float) -> list[Point]:
+    """All choices, and the points of the space that may be the best for one of the budgets; later only who is still in it."""
+    chosen = [
+        choice for _, result in _searches(state) for choice in result.get("choices", {"": result["choice"]}).values()
+    ]
+    found = {choice["text"]: choice for choice in chosen if choice}
     for budget in budgets:
-        fitting = [(rate, point) for point, rate, p99 in _points(state, "space ") if p99 <= 1.05 * budget]
-        best = max((rate for rate, _ in fitting), default=0.0)
-        fitting.sort(key=lambda entry: -entry[0])
-        found |= {point["text"]: point for rate, point in fitting[:MOST] if rate >= near * best}
+        for kind in TITLES:
+            fitting = [
+                (rate, point)
+                for point, rate, p99 in _space(state)
+                if p99 <= 1.05 * budget and (kind == "ours" or not point["setting"]["delay_us"])
+            ]
+            best = max((rate for rate, _ in fitting), default=0.0)
+            fitting.sort(key=lambda entry: -entry[0])
+            found |= {point["text"]: point for rate, point in fitting[:MOST] if rate >= near * best}
+    if _rounds(state) >= SETTLED:
+        wanted = {entry.point["text"] for budget in budgets for kind in TITLES for entry in _in_it(state, kind, budget)}
+        found = {text: point for text, point in found.items() if text in wanted}
     return [found[text] for text in sorted(found)]
 
 
 def show(state: State, budgets: Iterable[float]) -> None:
-    """Print the table of one model."""
-    measured = {point["text"]: (rate, p99) for point, rate, p99 in _points(state, "again ")}
-    rates = _rates(state)
-    rounds = sum(name.startswith("again ") for name in state)
-    print(f"measured again: {len(measured)} points, {rounds} rounds; the whole space: {_size(state)} points")
+    """Print the tables of one model."""
+    measured, budgets = _measured(state), list(budgets)
+    size = sum(1 for _ in _space(state))
+    print(f"measured again: {len(measured)} points, {_rounds(state)} rounds; the whole space: {size} points")
+    for kind, title in TITLES.items():
+        runs = [(name, result) for name, result in _searches(state) if name.startswith(f"{kind} ")]
+        if runs:
+            print(f"\n{title}")
+            _table(state, kind, measured, budgets)
+            _overhead([result for _, result in runs])
+
+
+def _table(state: State, kind: str, measured: Mapping[str, Again], budgets: Sequence[float]) -> None:
     print(
-        f"{'budget':>7} {'tool':<16}{'s':>6}{'windows':>9}  {'its choice':<28}"
-        f"{'again: /s':>10}{'p99 ms':>8}{'of best':>9}  ok"
+        f"{'budget':>7} {'tool':<17}{'s':>6}{'windows':>9}  {'its choice':<28}"
+        f"{'again: /s':>10}{'p99 ms':>8}{'of best':>9}  {'ok':<16}against MA's best"
     )
-    single = len({name.split()[-1] for name in state if name.startswith("analyzer ")}) == 1  # one run for all budgets
     for budget in budgets:
-        kept = {text: rate for text, (rate, p99) in measured.items() if p99 <= budget}
-        best = max(kept, key=lambda text: kept[text], default="")
-        right = []
-        for name, result in _searches(state):
-            kind, *rest = name.split()
-            if float(rest[-1] if kind == "analyzer" else rest[0]) != budget and not (kind == "analyzer" and single):
-                continue
-            tool = "ours" if kind == "ours" else f"MA {rest[0]} ({rest[1]} ms)"
-            rate, p99 = measured.get(result["text"], (0.0, 0.0))
-            share = rate / kept[best] if best else 0.0
-            ok = bool(rate) and p99 <= 1.03 * budget and share >= 0.97
-            alike = bool(rate) and p99 <= 1.03 * budget and _alike(rates[result["text"]], rates[best])
-            if kind == "ours":
-                right.append((ok, ok or alike))
-            print(
-                f"{budget:>7.0f} {tool:<16}{result['seconds']:>6.0f}{result['windows']:>9}  {result['text']:<28}"
-                f"{rate:>10.0f}{p99:>8.1f}{share:>9.0%}  {'yes' if ok else 'not told apart' if alike else 'no'}"
-            )
-        if right:
-            known = f"{best}: {kept[best]:.0f}/s, p99 {measured[best][1]:.0f} ms" if best else "none measured again"
-            seconds = [result["seconds"] for name, result in _searches(state) if name.startswith(f"ours {budget:g} ")]
-            print(
-                f"{'':>7} right in {sum(ok for ok, _ in right)} of {len(right)} (with those that cannot be told apart"
-                f" {sum(alike for _, alike in right)}); {statistics.median(seconds):.0f} s in the median,"
-                f" {max(seconds):.0f} s at most; best: {known}"
-            )
-    _overhead([result for name, result in _searches(state) if name.startswith("ours ")])
+        best = _best(measured, kind, budget)
+        theirs = [measured[result["text"]] for _, result in _analyzers(state, budget) if result["text"] in measured]
+        anchor = max((entry for entry in theirs if entry.p99 <= budget / NEAR), key=lambda e: e.rate, default=None)
+        verdicts = []
+        runs = [("ours", result) for name, result in _searches(state) if name.startswith(f"{kind} {budget:g} ")]
+        for tool, result in (*runs, *_analyzers(state, budget)):
+            entry = measured.get(result["text"])
+            verdict = _verdict(entry, best, budget)
+            if tool == "ours":
+                verdicts.append((verdict, result["seconds"], entry is not None and entry.p99 <= budget / NEAR))
+            print(f"{budget:>7.0f} {tool:<17}{_row(result, entry, best, verdict, anchor if tool == 'ours' else None)}")
+        if verdicts:
+            _sum_up(verdicts, best)
 
 
-def _rates(state: State) -> dict[str, list[float]]:
-    """Point → its throughput in each round."""
-    found: dict[str, list[float]] = {}
-    for name, entries in state.items():
-        if name.startswith("again "):
-            for point, rate, *_ in entries:
-                found.setdefault(point["text"], []).append(rate)
-    return found
+def _row(result: Any, entry: Again | None, best: Again | None, verdict: str, anchor: Again | None) -> str:
+    line = f"{result['seconds']:>6.0f}{result['windows']:>9}  {result['text']:<28}"
+    if entry is None:
+        return line + "  not measured again"
+    share = f"{entry.rate / best.rate:>9.0%}" if best else f"{'':>9}"
+    line += f"{entry.rate:>10.0f}{entry.p99:>8.1f}{share}  {verdict:<16}"
+    return line + (f"{entry.rate / anchor.rate - 1:+.0%}, p99 {entry.p99 / anchor.p99 - 1:+.0%}" if anchor else "")
 
 
-def _alike(choice: list[float], best: list[float]) -> bool:
+def _sum_up(verdicts: Sequence[tuple[str, float, bool]], best: Again | None) -> None:
+    kept, count = sum(kept for *_, kept in verdicts), len(verdicts)
+    right = sum(verdict == "yes" for verdict, *_ in verdicts)
+    alike = right + sum(verdict == "not told apart" for verdict, *_ in verdicts)
+    seconds = [seconds for _, seconds, _ in verdicts]
+    known = f"{best.point['text']}: {best.rate:.0f}/s, p99 {best.p99:.0f} ms" if best else "none measured again"
+    print(
+        f"{'':>7} in budget {kept} of {count}, right {right} (with those that cannot be told apart {alike});"
+        f" {statistics.median(seconds):.0f} s in the median, {max(seconds):.0f} s at most; best: {known}"
+    )
+
+
+def _verdict(entry: Again | None, best: Again | None, budget: float) -> str:
+    if entry is None or best is None:
+        return ""
+    if entry.p99 > budget / NEAR:
+        return "over the budget"
+    if entry.rate >= NEAR * best.rate:
+        return "yes"
+    return "not told apart" if _alike(entry, best) else "no"
+
+
+def _alike(entry: Again, best: Again) -> bool:
     """Whether the rounds leave it open that the choice gives 97 % of the best: one-sided, 95 %, in pairs."""
-    logs = [math.log(ours / theirs) for ours, theirs in zip(choice, best, strict=False)]
+    logs = [entry.rates[number] - best.rates[number] for number in entry.rates if number in best.rates]
     if len(logs) < 3:
         return False
     error = statistics.stdev(logs) / math.sqrt(len(logs))
-    return statistics.fmean(logs) + _T90[min(len(logs) - 1, max(_T90))] * error >= math.log(0.97)
+    return statistics.fmean(logs) + _T90[min(len(logs) - 1, max(_T90))] * error >= math.log(NEAR)
 
 
-def _overhead(runs: list[Any]) -> None:
+def _best(measured: Mapping[str, Again], kind: str, budget: float) -> Again | None:
+    """The best that keeps the budget, among those that were in all rounds."""
+    most = max((len(entry.rates) for entry in measured.values()), default=0)
+    kept = [
+        entry
+        for entry in measured.values()
+        if entry.p99 <= budget and len(entry.rates) == most and (kind == "ours" or not entry.delayed)
+    ]
+    return max(kept, key=lambda entry: entry.rate, default=None)
+
+
+def _in_it(state: State, kind: str, budget: float) -> list[Again]:
+    """Who may still be the best."""
+    measured = _measured(state)
+    best = _best(measured, kind, budget)
+    return [
+        entry
+        for entry in measured.values()
+        if best
+        and entry.p99 <= 1.1 * budget
+        and entry.rate >= IN_IT * best.rate
+        and (kind == "ours" or not entry.delayed)
+    ]
+
+
+def _measured(state: State) -> dict[str, Again]:
+    """Every point with its rounds. What a whole round was faster or slower than the others is taken out of its throughputs."""
+    rounds = [entries for name, entries in state.items() if name.startswith("again ")]
+    logs = [{entry[0]["text"]: math.log(entry[1]) for entry in entries} for entries in rounds]
+    always = set.intersection(*(set(values) for values in logs)) if logs else set()
+    paces = [statistics.fmean(values[text] for text in always) if always else 0.0 for values in logs]
+    usual = statistics.fmean(paces) if paces else 0.0
+    found: dict[str, tuple[Point, dict[int, float], list[float]]] = {}
+    for number, entries in enumerate(rounds):
+        for point, _, p99, *_ in entries:
+            _, rates, p99s = found.setdefault(point["text"], (point, {}, []))
+            rates[number] = logs[number][point["text"]] - paces[number] + usual
+            p99s.append(p99)
+    return {text: Again(*values) for text, values in found.items()}
+
+
+def _overhead(runs: Sequence[Any]) -> None:
     """What our searches spent their time on, as shares of perf_analyzer's measuring windows."""
-    if not runs:
-        return
     total: Counter[str] = Counter()
     for run in runs:
         total.update(run["parts"])
@@ -105,28 +206,42 @@ def _overhead(runs: list[Any]) -> None:
     without = sum(total.values()) - total["reloads"] - total["warm-up"]
     print(
         f"overhead over measuring windows: {sum(total.values()) / windows:.0%} ({shares});"
-        f" without reloads {without / windows:.0%}"
+        f" without loading models anew and warming them up {without / windows:.0%}"
     )
 
 
 def _searches(state: State) -> Iterator[tuple[str, Any]]:
     for name, result in state.items():
-        if name.startswith(("ours ", "analyzer ")):
+        if name.startswith(("ours ", "plain ", "analyzer ")):
             yield name, result
 
 
-def _points(state: State, kind: str) -> Iterator[tuple[dict[str, Any], float, float]]:
-    """Every point with its mean throughput and its median p99 over all passes."""
-    found: dict[str, tuple[dict[str, Any], list[float], list[float]]] = {}
+def _analyzers(state: State, budget: float) -> list[tuple[str, Any]]:
+    """Model Analyzer's runs for this budget; one that ran for one budget only counts for all (it measures the same points)."""
+    names = [name for name in state if name.startswith("analyzer ")]
+    found = []
+    for name in names:
+        _, mode, own = name.split()
+        alone = sum(other.split()[1] == mode for other in names) == 1
+        result = state[name]
+        if alone or float(own) == budget:
+            choice = result["choices"].get(f"{budget:g}")
+            found.append((f"MA {mode} ({own} ms)", result | {"text": choice["text"] if choice else "nothing"}))
+    return found
+
+
+def _rounds(state: State) -> int:
+    return sum(name.startswith("again ") for name in state)
+
+
+def _space(state: State) -> Iterator[tuple[Point, float, float]]:
+    """Every point of the space with its mean throughput and its median p99 over all passes."""
+    found: dict[str, tuple[Point, list[float], list[float]]] = {}
     for name, entries in state.items():
-        if name.startswith(kind):
+        if name.startswith("space "):
             for point, rate, p99, *_ in entries:
                 _, rates, p99s = found.setdefault(point["text"], (point, [], []))
                 rates.append(rate)
                 p99s.append(p99)
     for point, rates, p99s in found.values():
         yield point, statistics.fmean(rates), statistics.median(p99s)
-
-
-def _size(state: State) -> int:
-    return sum(1 for _ in _points(state, "space "))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
 import csv
 import json
 import os
 import re
+import statistics
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,8 @@ _PER_INTERVAL = 1.2
 """perf_analyzer measures three windows of 1.2 times the interval that it is told (facts: its inference_profiler)."""
 _NONE_FITS = "No valid requests recorded"
 _LONGER_BY, _LONGER_TIMES = 2, 7
+_SETTLING, _SETTLING_SHARE = 3, 0.25
+"""Median latencies until a window counts, and the share of it that this may take at most."""
 EXPORT_LIMIT = 64 << 10
 """Bytes of input data per request above which the requests are not exported: the file holds every tensor as text."""
 
@@ -121,14 +125,15 @@ def _seen(report: str, export: bytes, seconds: float) -> Seen | None:
     throughput = float(row["Inferences/Second"])
     columns = {"send": "Client Send", "network": "Network+Server Send/Recv", "receive": "Client Recv"}
     parts = {name: _us(row, column) for name, column in columns.items()}
-    if values := _exported(export):
-        return Seen(throughput, Latencies.of(values), seconds, parts)
+    if requests := _exported(export):
+        settled, latencies = _settled(requests)
+        return Seen(settled, Latencies.of(latencies), seconds, parts)
     marks = {level / 100: _us(row, f"p{level} latency") for level in (50, 90, 95, 99)}
     return Seen(throughput, _from_marks(marks, round(throughput * seconds)), seconds, parts)
 
 
-def _exported(export: bytes) -> list[float]:
-    """Latencies in seconds of the requests in the measured windows.
+def _exported(export: bytes) -> list[tuple[float, float]]:
+    """When each request of the measured windows was sent and when its last answer came, in seconds.
 
     Only the time stamps are picked out: perf_analyzer writes the bytes of STRING tensors as they are, which is no JSON.
     """
@@ -138,7 +143,26 @@ def _exported(export: bytes) -> list[float]:
         return []
     bounds = re.search(rb'"window_boundaries":\[(\d+)', export)
     first = int(bounds[1]) if bounds else 0
-    return [(end - start) / 1e9 for start, end in zip(starts, ends, strict=True) if end >= first]
+    return [(start / 1e9, end / 1e9) for start, end in zip(starts, ends, strict=True) if end >= first]
+
+
+def _settled(requests: Sequence[tuple[float, float]]) -> tuple[float, list[float]]:
+    """Throughput, and the latencies, once the clients are out of step.
+
+    All of them send their first request at the same moment: on two instances the first batches took 84 ms where later ones
+    took 45, and in a window of a second they alone were its p99. What is sent until `_SETTLING` latencies have passed is
+    left out. The throughput counts from answer to answer: batches end together, and a window that ends just before one
+    of them would lose all of it.
+    """
+    begin = min(sent for sent, _ in requests)
+    ends = sorted(answered for _, answered in requests)
+    usual = statistics.median(answered - sent for sent, answered in requests)
+    since = begin + min(_SETTLING * usual, _SETTLING_SHARE * (ends[-1] - begin))
+    place = bisect.bisect_right(ends, since)
+    mark = ends[place - 1] if place else begin
+    rate = (len(ends) - place) / (ends[-1] - mark) if ends[-1] > mark else 0.0
+    kept = [answered - sent for sent, answered in requests if sent >= since]
+    return rate, kept or [answered - sent for sent, answered in requests]
 
 
 def _from_marks(marks: Mapping[float, float], count: int) -> Latencies:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from repository_builder.commands import sweep as command
 from repository_builder.errors import RepositoryError, SpecError
 from repository_builder.repository import pbtxt
 from repository_builder.sweep import export, grid, spec_edit
 from repository_builder.sweep.goal import Goal
-from repository_builder.sweep.load import _exported, _from_marks, _seen
+from repository_builder.sweep.load import _exported, _from_marks, _seen, _settled
 from repository_builder.sweep.processor import Usage
 from repository_builder.sweep.runner import Plan
 from repository_builder.sweep.sample import Candidate, Load, Setting
@@ -136,10 +138,10 @@ def test_single_latencies_are_picked_out_of_an_export_that_is_no_json():
         b'{"experiments":[{"requests":[{"timestamp":1000000,"request_inputs":{"x":"\x89PNG\xff"},"response_timestamps":[3000000]},'
         b'{"timestamp":5000000,"request_inputs":{},"response_timestamps":[6000000,9000000]}],"window_boundaries":[4000000,9000000]}]}'
     )
-    assert _exported(export_file) == [0.004], "the first ended before the window began"
+    assert _exported(export_file) == [(0.005, 0.009)], "the first ended before the window began"
     seen = _seen(REPORT, export_file, 1.0)
     assert seen is not None
-    assert (seen.throughput, seen.latencies.count) == (200.5, 1)
+    assert (seen.throughput, seen.latencies.count) == (pytest.approx(250), 1)
     assert seen.parts == {"send": 1e-05, "network": 0.0004, "receive": 5e-06}
 
 
@@ -152,6 +154,25 @@ def test_percentiles_stand_in_for_single_latencies():
     assert seen.latencies.over(0.0045) == 0
     assert _from_marks({0.5: 1.0, 0.99: 2.0}, 0).count == 0
     assert _seen("Concurrency,Inferences/Second\n", b"", 1.0) is None
+
+
+def test_the_first_requests_of_all_clients_at_once_do_not_count():
+    """Eight clients, batches of eight: the first two batches take 45 ms, all others 20 ms."""
+    requests, sent = [], 0.0
+    for took in [0.045, 0.045] + [0.02] * 40:
+        requests += [(sent, sent + took)] * 8
+        sent += took
+    rate, latencies = _settled(requests)
+    assert (min(latencies), max(latencies)) == pytest.approx((0.02, 0.02))
+    assert len(requests) / sent < rate < 8 / 0.02
+
+
+@given(count=st.integers(1, 40), took=st.floats(0.001, 2.0), clients=st.integers(1, 16))
+def test_the_throughput_of_a_steady_load_is_exact(count, took, clients):
+    requests = [(n * took, (n + 1) * took) for n in range(count) for _ in range(clients)]
+    rate, latencies = _settled(requests)
+    assert rate == pytest.approx(clients / took)
+    assert (min(latencies), max(latencies)) == pytest.approx((took, took))
 
 
 def test_an_export_with_unanswered_requests_is_not_trusted():
