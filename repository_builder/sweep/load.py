@@ -26,7 +26,7 @@ _NONE_FITS = "No valid requests recorded"
 _LONGER_BY, _LONGER_TIMES = 2, 7
 _SETTLING, _SETTLING_SHARE = 3, 0.25
 """Median latencies until a window counts, and the share of it that this may take at most."""
-EXPORT_LIMIT = 64 << 10
+EXPORT_LIMIT = 192 << 10
 """Bytes of input data per request above which the requests are not exported: the file holds every tensor as text."""
 
 
