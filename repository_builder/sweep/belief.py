@@ -12,9 +12,11 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from repository_builder.sweep.goal import Estimate, Goal
+from repository_builder.sweep.latency import Latencies
 from repository_builder.sweep.model import BatchTime, expected, fit, together
 from repository_builder.sweep.sample import BatchCount, Candidate, Sample
 from repository_builder.sweep.space import Runner
@@ -43,6 +45,8 @@ _P99 = _Scale(common=0.3, signal=0.3, own=0.06, window=0.13)
 _MARKS = (0.90, 0.95, 0.99)
 _TAIL_WEIGHT = 3
 """So many windows of a point weigh as much as all others in what lies between its p90, p95 and p99."""
+_LONGER = 0.06
+"""The median p99 of windows of a second was so far below that of windows of five seconds."""
 _UNKNOWN = BatchTime(0.01, 0.0, {})
 """Where no batch has run at all (every answer came from the response cache): any time will do, what is measured corrects it."""
 _EXACT = 1e-9
@@ -219,6 +223,7 @@ def _tails(measured: Sequence[Estimate]) -> list[list[float]]:
 
     The p99 of a short window is the latency of its one or two worst batches. The mean of p90, p95 and p99 says nearly the same
     with half of the variance. How far p99 is above it, is taken from all windows, and more and more from the point's own.
+    And all windows of a point together have a higher p99 than most of them alone, which is what a user will see.
     """
     means, above = [], []
     for estimate in measured:
@@ -226,11 +231,30 @@ def _tails(measured: Sequence[Estimate]) -> list[list[float]]:
         means.append([statistics.fmean(logs) for logs in marks])
         above.append([logs[-1] - statistics.fmean(logs) for logs in marks])
     usual = statistics.median(value for values in above for value in values)
+    longer = _longer(measured)
     found = []
     for mean, values in zip(means, above, strict=True):
         own = (_TAIL_WEIGHT * usual + len(values) * statistics.median(values)) / (_TAIL_WEIGHT + len(values))
-        found.append([value + own for value in mean])
+        found.append([value + own + longer for value in mean])
     return found
+
+
+def _longer(measured: Sequence[Estimate]) -> float:
+    """How far the p99 of a long time is above that of a window, as a logarithm; from points with several windows.
+
+    One number for all points, since a single disturbed window would make that of its own point worthless.
+    """
+    gaps = [
+        math.log(max(_together(estimate).quantile(0.99), 1e-9) / max(statistics.median(p99s), 1e-9))
+        for estimate in measured
+        if len(p99s := [sample.p99 for sample in estimate.windows]) >= _TAIL_WEIGHT
+    ]
+    return (_TAIL_WEIGHT * _LONGER + len(gaps) * statistics.median(gaps or [0.0])) / (_TAIL_WEIGHT + len(gaps))
+
+
+def _together(estimate: Estimate) -> Latencies:
+    first, *others = (sample.latencies for sample in estimate.windows)
+    return reduce(Latencies.merged, others, first)
 
 
 def _far(one: Runner, other: Runner) -> float:
