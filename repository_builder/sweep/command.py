@@ -108,7 +108,7 @@ class Done:
                 for p in ranked[:_SHOWN]
             ]
             hidden = f", {len(ranked) - _SHOWN} more in the report" if len(ranked) > _SHOWN else ""
-            pruned = f", {len(part['pruned'])} points left out by their bound" if part["pruned"] else ""
+            pruned = f", {len(part['pruned'])} points promised too little" if part["pruned"] else ""
             yield f"{part['member']} ({part['why']}): {len(ranked)} points measured{hidden}{pruned}", columns, rows
 
     def sentences(self) -> Iterator[str]:

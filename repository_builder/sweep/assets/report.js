@@ -44,7 +44,7 @@ function drawHead() {
     add(percent(sweep.verdict.throughput), `throughput (${range(sweep.verdict.throughput)})`);
     add(percent(sweep.verdict.p99), `p99 (${range(sweep.verdict.p99)})`);
   }
-  add(String(points.length), `points measured, ${sweep.parts.reduce((sum, part) => sum + part.pruned.length, 0)} left out by bounds`);
+  add(String(points.length), `points measured, ${sweep.parts.reduce((sum, part) => sum + part.pruned.length, 0)} promised too little to be measured`);
   add(`${Math.round(sweep.seconds.search)} s`, `search; ${Math.round(sweep.seconds.total)} s with the proof`);
 }
 
