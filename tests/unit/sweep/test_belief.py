@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repository_builder.sweep.belief import Belief, Normal, batch_times, believe, improvement, time_of
+from repository_builder.sweep.belief import Belief, Normal, _longer, batch_times, believe, improvement, time_of
 from repository_builder.sweep.goal import Estimate, Goal
 from repository_builder.sweep.latency import Latencies
 from repository_builder.sweep.model import expected, together
@@ -113,3 +113,21 @@ def test_expectations_are_off_by_a_half_at_most(instances, clients):
         rate, latency = expected(times[Runner(busy)], instances, batch, delay_us / 1e6, Load(clients))
         assert 0.5 < sample.throughput / rate < 2
         assert 0.5 < sample.latencies.mean / latency < 2
+
+
+def slow_ends(*p99s: float) -> Estimate:
+    """One window for each, whose latencies are all the same but for the slowest 5 %."""
+    samples = [
+        Sample(100.0, Latencies.of([0.01] * 95 + [p99] * 5), 1.0, {"model": ModelTimes(100, 10, 0, 0, 1, 0)})
+        for p99 in p99s
+    ]
+    return Estimate(Candidate(Setting(1, 8), Load(8)), explored=samples)
+
+
+def test_the_p99_of_a_long_time_is_learnt_from_points_with_several_windows():
+    assert _longer([slow_ends(0.02)]) == pytest.approx(0.06), "nothing known yet"
+    same = _longer([slow_ends(0.02, 0.02, 0.02)] * 20)
+    assert 0 < same < 0.02, "windows that all agree"
+    apart = _longer([slow_ends(0.02, 0.02, 0.03)] * 20)
+    assert apart == pytest.approx(20 / 23 * math.log(1.5), abs=0.03), "together they are as slow as the slowest"
+    assert _longer([*[slow_ends(0.02, 0.02, 0.02)] * 20, slow_ends(0.02, 0.02, 0.9)]) == pytest.approx(same, abs=0.005)
