@@ -86,13 +86,17 @@ class Result:
 
     @property
     def better(self) -> bool:
-        """Whether the pairs prove the winner: more throughput, or less latency without losing throughput."""
+        """Whether the pairs prove the winner: more throughput, or less latency without losing throughput.
+
+        Less latency alone must not turn into more where requests arrive at random, as those of real clients do.
+        """
         verdict = self.verdict
         if verdict is None or verdict.noisy or verdict.winner_over_budget or not self.changed:
             return False
         if self.objective == "cost":
             return self.cheaper * (1 + verdict.throughput.low) > 1
-        faster = verdict.p99.high < 0 and verdict.throughput.high > 0
+        now, tuned = verdict.poisson or (1.0, 1.0)
+        faster = verdict.p99.high < 0 and verdict.throughput.high > 0 and tuned <= 1.1 * now
         return faster if self.objective == "latency" else verdict.throughput.low > 0 or faster
 
 

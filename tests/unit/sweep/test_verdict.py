@@ -87,6 +87,12 @@ def test_better_is_what_was_asked_for(objective, throughput, p99, cheaper, bette
     assert not replace(result, winner=start).better, "nothing to write"
     assert not replace(result, verdict=replace(verdict, noisy=True)).better
     assert not replace(result, verdict=replace(verdict, winner_over_budget=True)).better
+    only_faster = objective == "latency" or throughput[0] <= 0
+    at_random = replace(result, verdict=replace(verdict, poisson=(0.012, 0.020), poisson_rate=900.0))
+    assert at_random.better is (better and not (only_faster and objective != "cost")), (
+        "slower where requests arrive at random"
+    )
+    assert replace(result, verdict=replace(verdict, poisson=(0.012, 0.012))).better is better
 
 
 def test_what_a_setting_occupies():
