@@ -14,11 +14,26 @@ from repository_builder.resources import cache_folder
 from repository_builder.serving import embedded
 from tests.server.models import ADD, DOUBLE, ENSEMBLE, python_model
 
+LOST_SERVERS = pytest.StashKey[list[str]]()
+
 
 @pytest.fixture(scope="session")
 def runtime() -> embedded.EmbeddedRuntime:
     """The embedded runtime, installed once for everybody."""
     return embedded.ensure()
+
+
+@pytest.fixture(scope="session")
+def lost_servers(pytestconfig: pytest.Config) -> list[str]:
+    """Servers that crashed and were replaced, for the end of the report: the tests pass, but not in silence."""
+    return pytestconfig.stash.setdefault(LOST_SERVERS, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What `lost_servers` holds."""
+    if losses := terminalreporter.config.stash.get(LOST_SERVERS, []):
+        terminalreporter.section("servers that crashed and were replaced")
+        terminalreporter.write_line("\n".join(losses))
 
 
 @pytest.fixture

@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from repository_builder.check import check
-from repository_builder.serving.server import serve
 from tests.rules import pages
 from tests.server.random_repositories import repository
-from tests.server.test_rules import Prover, _nothing_left_behind, arguments, backends  # noqa: F401  (fixtures)
+from tests.server.test_rules import LastingProver, Start, _nothing_left_behind, backends, start  # noqa: F401  (fixtures)
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -25,7 +26,7 @@ NOT_SHOWN = {"TRT", "ONX", "FILE"}
 """Families of rules of backends that have a stand-in here."""
 
 
-def verdicts(prover: Prover, number: int, folder: Path) -> tuple[list[str], str, dict[str, pages.Entry]]:
+def verdicts(prover: LastingProver, number: int, folder: Path) -> tuple[list[str], str, dict[str, pages.Entry]]:
     """The checker's errors, the server's refusal, and the repository."""
     entries = repository(random.Random(number))
     root = folder / str(number)
@@ -37,14 +38,9 @@ def verdicts(prover: Prover, number: int, folder: Path) -> tuple[list[str], str,
 
 
 @pytest.mark.usefixtures("_nothing_left_behind")
-def test_the_checker_and_the_server_agree(tmp_path: Path, backends: Path) -> None:  # noqa: F811
-    folder = tmp_path / "repository"
-    (folder / "nothing").mkdir(parents=True)
-    with serve(folder, control="explicit", extra_args=arguments(backends), graceful=False) as server:
-        (folder / "nothing").rmdir()
-        prover = Prover(server)
-        with ThreadPoolExecutor(3) as pool:
-            results = list(pool.map(lambda number: verdicts(prover, number, tmp_path / "cases"), range(CASES)))
+def test_the_checker_and_the_server_agree(tmp_path: Path, start: Start, lost_servers: list[str]) -> None:  # noqa: F811
+    with closing(LastingProver(partial(start, False), lost_servers)) as prover, ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda number: verdicts(prover, number, tmp_path / "cases"), range(CASES)))
     wrong = [
         (errors, refusal, {path: entry.text for path, entry in entries.items() if entry.kind == "text"})
         for errors, refusal, entries in results

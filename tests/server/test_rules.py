@@ -3,7 +3,7 @@
 Two servers in explicit control (with and without auto-completion) load the examples of all pages; the message of a refused one
 comes back from the call, or stands in the log. Backends that are not part of the embedded server (tensorrt, onnxruntime, …) are
 stood in for by copies of the Python backend, so that Triton's core runs all of its own checks on such models; what the real
-backends check is not shown here.
+backends check is not shown here. A server that crashes is replaced, and said so at the end of the run.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,10 @@ SHOWN = [id_ for id_, page in PAGES.items() if not page.server.startswith("not s
 ENDS = [id_ for id_ in SHOWN if PAGES[id_].server in ("ends", "refuses or ends")]
 ASKED = [id_ for id_ in SHOWN if PAGES[id_].server == "ends when asked"]
 TOGETHER = [id_ for id_ in SHOWN if id_ not in ENDS + ASKED]
+REPEATS = 2
+"""How often an example that lost its server is asked again."""
+Start = Callable[[bool], AbstractContextManager[Server]]
+"""Starts a server without models, with auto-completion or without."""
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +85,26 @@ class Prover:
                 self.client.unload_model(name, unload_dependents=True)
         return Verdict("", answer)
 
+    def gone(self) -> bool:
+        """Whether the server has ended or does not answer any more.
+
+        Asked over the wire too, since a process that has just died counts as alive until its supervisor has cleaned up.
+        """
+        try:
+            return not self.server.alive() or not self.client.is_server_live(client_timeout=20)
+        except InferenceServerException:
+            return True
+
+    def end(self) -> str:
+        """How the server that is gone ended, and the tail of its log."""
+        try:
+            how = f"exit code {self.server.wait(20)}"
+        except TimeoutError:
+            self.server.close()
+            how = "it did not answer, and was killed"
+        tail = self.server.log.read_text(errors="replace").splitlines()[-25:]
+        return "\n    ".join([f"{how}, log {self.server.log}", *tail])
+
     def _log(self, prefix: str) -> str:
         lines = self.server.log.read_text(errors="replace").splitlines()
         return "\n".join(line for line in lines if line.startswith("E") and prefix in line)
@@ -94,6 +121,58 @@ class Prover:
             return str(error)
         missing = [tensor.name for tensor in metadata.outputs if answer.as_numpy(tensor.name) is None]
         return f"no output {missing}" if missing else ""
+
+
+class LastingProver:
+    """One server for many examples, and a fresh one in its place when it is gone.
+
+    The old Triton crashes now and then when models come and go, which is no example's fault. All that were in hand are asked
+    again, each on servers of its own: an example that loses all of them cannot blame a neighbour, and fails.
+    """
+
+    def __init__(self, start: Callable[[], AbstractContextManager[Server]], losses: list[str]) -> None:
+        self._start = start
+        self._losses = losses
+        self._lock = threading.RLock()
+        self._servers = ExitStack()
+        self.shared = self._fresh()
+
+    def close(self) -> None:
+        """Stop the shared server."""
+        self._servers.close()
+
+    def prove(self, prefix: str, entries: dict[str, pages.Entry]) -> Verdict:
+        """As `Prover.prove`, but only what a server says and outlives is a verdict."""
+        ends = []
+        with closing(self._provers()) as provers:
+            for prover in provers:
+                verdict = prover.prove(prefix, entries)
+                if not prover.gone():
+                    return verdict
+                ends.append(self._lost(f"{prefix} lost its server", prover))
+        raise AssertionError("\n".join([f"{prefix} crashes Triton: none of {len(ends)} servers outlived it", *ends]))
+
+    def _provers(self) -> Generator[Prover, None, None]:
+        """Where an example is asked: together with others, and if the server does not outlive that, alone."""
+        with self._lock:
+            if self.shared.gone():
+                self._lost("the shared server is replaced", self.shared)
+                self.shared = self._fresh()
+            shared = self.shared
+        yield shared
+        for _ in range(REPEATS):
+            with self._start() as server:
+                yield Prover(server)
+
+    def _fresh(self) -> Prover:
+        return Prover(self._servers.enter_context(self._start()))
+
+    def _lost(self, what: str, prover: Prover) -> str:
+        with self._lock:  # the exit code can be read once
+            end = prover.end()
+            known = end in "".join(self._losses)
+            self._losses.append(f"{what}: {end.splitlines()[0] if known else end}")
+        return end
 
 
 def _requests(tensors) -> list[triton.InferInput]:
@@ -139,20 +218,29 @@ def arguments(backends: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def verdicts(
-    tmp_path_factory: pytest.TempPathFactory, backends: Path
-) -> Iterator[dict[tuple[str, str], Future[Verdict]]]:
+def start(tmp_path_factory: pytest.TempPathFactory, backends: Path) -> Start:
+    """Each server has a repository of its own."""
+
+    @contextmanager
+    def started(completes: bool) -> Iterator[Server]:
+        folder = tmp_path_factory.mktemp("proof") / "repository"
+        (folder / "nothing").mkdir(parents=True)  # nothing is started for an empty repository
+        options = arguments(backends)
+        with serve(folder, control="explicit", auto_complete=completes, extra_args=options, graceful=False) as server:
+            (folder / "nothing").rmdir()
+            yield server
+
+    return started
+
+
+@pytest.fixture(scope="module")
+def verdicts(start: Start, lost_servers: list[str]) -> Iterator[dict[tuple[str, str], Future[Verdict]]]:
     """(page, bad or good) → what the server says. Equal examples are tried once."""
     with ExitStack() as stack:
         provers = {}
         for completes in (False, True):
-            folder = tmp_path_factory.mktemp("proof") / "repository"
-            (folder / "nothing").mkdir(parents=True)
-            server = serve(
-                folder, control="explicit", auto_complete=completes, extra_args=arguments(backends), graceful=False
-            )
-            provers[completes] = Prover(stack.enter_context(server))
-            (folder / "nothing").rmdir()
+            prover = LastingProver(partial(start, completes), lost_servers)
+            provers[completes] = stack.enter_context(closing(prover))
         pool = stack.enter_context(ThreadPoolExecutor(3))
         found: dict[tuple[str, str], Future[Verdict]] = {}
         same: dict[tuple[object, ...], Future[Verdict]] = {}
@@ -202,12 +290,9 @@ def test_the_good_example_loads_and_answers(id_: str, verdicts: dict[tuple[str, 
 
 
 @pytest.fixture
-def alone(tmp_path: Path, backends: Path) -> Iterator[Prover]:
+def alone(start: Start) -> Iterator[Prover]:
     """A server for an example that it does not survive."""
-    folder = tmp_path / "repository"
-    (folder / "nothing").mkdir(parents=True)
-    with serve(folder, control="explicit", extra_args=arguments(backends), graceful=False) as server:
-        (folder / "nothing").rmdir()
+    with start(False) as server:
         yield Prover(server)
 
 
@@ -226,6 +311,51 @@ def test_the_server_ends_when_asked(id_: str, alone: Prover) -> None:
     with pytest.raises(InferenceServerException):
         alone.client.infer("m", _requests(alone.client.get_model_metadata("m").inputs), client_timeout=20)
     assert alone.server.wait(20) < 0
+
+
+HARMLESS = PAGES["CFG020"].good
+KILLS = """import os
+import signal
+from pathlib import Path
+
+lives = Path({lives!r})
+if left := lives.read_text():
+    lives.write_text(left[1:])
+    os.kill(os.getppid(), signal.SIGKILL)
+
+"""
+"""Head of a model that kills its server when it is loaded, once for each letter in a file."""
+
+
+def test_the_next_example_gets_its_verdict_when_the_server_has_died(start: Start) -> None:
+    losses: list[str] = []
+    with closing(LastingProver(partial(start, False), losses)) as prover:
+        first = prover.shared
+        assert prover.prove("a", HARMLESS) == Verdict("")
+        assert not losses
+        os.kill(first.server.pid, signal.SIGKILL)
+        assert prover.prove("b", HARMLESS) == Verdict("")
+        assert prover.prove("c", HARMLESS) == Verdict("")
+        assert prover.shared is not first
+    assert losses
+    assert all("exit code -9" in loss for loss in losses)
+
+
+@pytest.mark.parametrize("kills", [REPEATS, REPEATS + 1])
+def test_an_example_that_always_ends_its_server_fails(kills: int, start: Start, tmp_path: Path) -> None:
+    lives = tmp_path / "lives"
+    lives.write_text("x" * kills)
+    model = KILLS.format(lives=str(lives)) + (pages.STOCK / "model.py").read_text()
+    deadly = HARMLESS | {"m/1/model.py": pages.Entry("text", model)}
+    losses: list[str] = []
+    with closing(LastingProver(partial(start, False), losses)) as prover:
+        if kills <= REPEATS:
+            assert prover.prove("deadly", deadly) == Verdict("")
+        else:
+            with pytest.raises(AssertionError, match=r"(?s)deadly crashes Triton.* 3 servers.*exit code -9.*\.log"):
+                prover.prove("deadly", deadly)
+        assert len(losses) == kills
+        assert prover.prove("next", HARMLESS) == Verdict("")
 
 
 def says(template: str, text: str) -> bool:
