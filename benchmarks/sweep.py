@@ -119,26 +119,47 @@ def _continue(state: State, name: str, options: argparse.Namespace, began: float
 
 
 def _steps(state: State, model: sweep_models.Model, repository: Path, options: argparse.Namespace) -> Iterator[Step]:
-    budgets = options.budgets.split(",")
     for number in range(options.space):
         for instances in model.axes["instances"]:
             name = f"space {number} {instances}x"
             yield name, 120.0, lambda i=instances: _space(model, repository, i)  # type: ignore[misc]
-    for number in range(options.runs):
-        for budget in budgets:
+    # the machine changes within an hour: searches and the rounds that judge them take turns
+    half, early = (options.runs + 1) // 2, 2 * options.rounds // 5
+    yield from _searching(model, repository, options, range(half))
+    yield from _analyzing(model, repository, options)
+    yield from _judging(state, model, repository, options, range(early))
+    yield from _searching(model, repository, options, range(half, options.runs))
+    yield from _judging(state, model, repository, options, range(early, options.rounds))
+
+
+def _searching(
+    model: sweep_models.Model, repository: Path, options: argparse.Namespace, numbers: range
+) -> Iterator[Step]:
+    for number in numbers:
+        for budget in options.budgets.split(","):
             limit = 15.0 if options.smoke else LIMITS_S.get(int(budget), 75.0)
             window = 0.3 if options.smoke else 1.0
             for kind, axes in (("plain", model.axes | {"delay_us": (0,)}), ("ours", model.axes)):
                 question = Question(model.member, axes, float(budget), limit, window)
                 yield f"{kind} {budget} {number}", limit, lambda q=question: _ours(repository, q)  # type: ignore[misc]
-    if model.name == model.member:  # Model Analyzer cannot pin one member of an ensemble
-        for mode in options.analyzer.removeprefix("none").split(","):
-            for budget in options.analyzer_budget.split(",") if options.analyzer_budget else budgets:
-                if mode:
-                    name = f"analyzer {mode} {budget}"
-                    yield name, 240.0, lambda m=mode, b=budget: _theirs(model, repository, m, float(b), options)  # type: ignore[misc]
-    for number in range(options.rounds):
-        points = sweep_table.again(state, [float(budget) for budget in budgets], NEAR)
+
+
+def _analyzing(model: sweep_models.Model, repository: Path, options: argparse.Namespace) -> Iterator[Step]:
+    if model.name != model.member:
+        return  # Model Analyzer cannot pin one member of an ensemble
+    for mode in options.analyzer.removeprefix("none").split(","):
+        for budget in (options.analyzer_budget or options.budgets).split(","):
+            if mode:
+                name = f"analyzer {mode} {budget}"
+                yield name, 240.0, lambda m=mode, b=budget: _theirs(model, repository, m, float(b), options)  # type: ignore[misc]
+
+
+def _judging(
+    state: State, model: sweep_models.Model, repository: Path, options: argparse.Namespace, numbers: range
+) -> Iterator[Step]:
+    budgets = [float(budget) for budget in options.budgets.split(",")]
+    for number in numbers:
+        points = sweep_table.again(state, budgets, NEAR)
         cost = len(points) * (options.seconds + 2.0)
         yield f"again {number}", cost, lambda p=points: _again(model, repository, p, options.seconds)  # type: ignore[misc]
 
@@ -209,8 +230,9 @@ def _theirs(
 
 
 def _space(model: sweep_models.Model, repository: Path, instances: int) -> list[list[Any]]:
-    """One window of a second of every point with so many instances: [point, inferences/s, p99 in ms]."""
-    found = []
+    """A window of a second of every point with so many instances that can differ: [point, inferences/s, p99 in ms]."""
+    found: list[list[Any]] = []
+    seen: set[str] = set()
     with bench_of(repository) as bench:
         space = bench.subject.member(model.member).space(2, (1, 64), axes=model.axes)
         shortest: dict[int, float] = {}
@@ -225,6 +247,9 @@ def _space(model: sweep_models.Model, repository: Path, instances: int) -> list[
             for delay in sorted(delays):
                 for load in space.loads_for(instances, batch):
                     candidate = Candidate(Setting(instances, batch, delay, (), 1), load)
+                    if sweep_table.key(_point(candidate)) in seen:
+                        continue
+                    seen.add(sweep_table.key(_point(candidate)))
                     sample = bench.window(model.member, candidate, 1.0, role="space")
                     if not isinstance(sample, Refused):
                         found.append([_point(candidate), sample.throughput, 1e3 * sample.p99])

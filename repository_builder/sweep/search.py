@@ -28,7 +28,7 @@ _Z = 0.84
 """Standard deviations that belong to `Options.confidence`."""
 _SURPRISING = 1.5
 """Standard deviations by which a first window is worse than expected and not believed at once."""
-_AHEAD = (1, 2, 4)
+_AHEAD = (1, 2, 4, 8, 16)
 """Numbers of windows of one point that are considered together."""
 
 
@@ -45,7 +45,7 @@ class Options:
     """Windows that the winner needs at least."""
     confidence: float = 0.8
     """The winner keeps the constraints with this probability at least."""
-    trifle: float = 0.002
+    trifle: float = 0.0002
     """Expected improvement (a share, times the chance to keep the budget) that is not worth a window."""
     disturbed_cores: float = DISTURBED_CORES
 
@@ -305,15 +305,18 @@ def _times(state: _State) -> dict[Runner, BatchTime]:
 
 def _candidates(state: _State, runner: Runner, times: dict[Runner, BatchTime]) -> list[Candidate]:
     space, time = state.space, time_of(runner, times)
-    points = {
-        Candidate(Setting(runner.instances, batch, delay, preferred, runner.threads), load): None
+    points = [
+        Candidate(Setting(runner.instances, batch, delay, preferred, runner.threads), load)
         for batch in space.batches
         for preferred in space.preferred
         if not preferred or preferred[-1] == batch
         for delay in _delays(state, runner, batch, time)
         for load in space.loads_for(runner.instances, batch)
-    }
-    return list(points | {point: None for point in sorted(state.extra) if _runner(point) == runner})
+    ]
+    points += [point for point in sorted(state.extra) if _runner(point) == runner]
+    refused = [found.setting.max_batch for found in state.refused if _runner(found) == runner]
+    largest = max((batch for batch in space.batches if batch < min(refused, default=math.inf)), default=0)
+    return list(dict.fromkeys(space.freed(point, largest) for point in points))
 
 
 def _delays(state: _State, runner: Runner, batch: int, time: BatchTime) -> tuple[int, ...]:

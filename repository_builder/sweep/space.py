@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
 
@@ -85,6 +85,19 @@ class Space:
                 continue  # below the maximum a preferred size would cap batches, above it Triton refuses it
             for delay in self.delay_choices(time, batch):
                 yield Setting(runner.instances, batch, delay, preferred, runner.threads)
+
+    def freed(self, point: Candidate, largest: int) -> Candidate:
+        """The point by its one name, where several settings cannot differ.
+
+        Waiting clients that are fewer than the largest batch never fill one: without a queue delay all such limits are the
+        same, and the one that is set already stands for them, else the largest that the server takes.
+        """
+        setting, clients = point.setting, point.load.value
+        if point.load.kind != "concurrency" or setting.delay_us or setting.preferred or setting.max_batch < clients:
+            return point
+        start = self.start.max_batch
+        batch = start if start in self.batches and clients <= start <= largest else largest
+        return replace(point, setting=replace(setting, max_batch=batch)) if batch >= clients else point
 
     def nearest_load(self, value: float) -> Load | None:
         """The heaviest load that may be tried and is not above `value`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from repository_builder.sweep.goal import Estimate, Goal, judge
 from repository_builder.sweep.model import BatchTime
@@ -162,3 +164,36 @@ def test_batches_and_preferred_sizes_stay_in_the_limit():
     assert batches(0, 0) == (0,)
     assert preferred_choices([8], [8]) == ((),)
     assert preferred_choices([4, 32], [16, 64]) == ((), (4, 16), (4, 32, 64))
+
+
+@given(
+    st.builds(
+        Setting,
+        st.integers(1, 3),
+        st.sampled_from((1, 2, 4, 8, 16)),
+        st.sampled_from((0, 0, 5000)),
+        st.just(()),
+        st.just(0),
+    ),
+    st.sampled_from((1.0, 2.0, 4.0, 8.0, 16.0, 32.0)),
+    st.sampled_from((4, 8, 16)),
+)
+def test_points_with_one_name_cannot_differ(setting, load, largest):
+    point = Candidate(setting, Load(load))
+    freed = BASE.freed(point, largest)
+    assert BASE.freed(freed, largest) == freed
+    assert freed.setting.max_batch in (setting.max_batch, BASE.start.max_batch, largest)
+    assert World(3)(freed, 0.3) == World(3)(point, 0.3)
+
+
+def test_points_that_cannot_differ_are_tried_once():
+    outcome = search(BASE, World(2), Goal(budget_s=0.045), Options(limit_s=75))
+    tried = [*outcome.estimates, *outcome.pruned]
+    assert len(set(tried)) == len(tried)
+    assert len({BASE.freed(point, 16) for point in tried}) == len(tried)
+
+
+def test_where_the_largest_batch_is_refused_smaller_ones_stand_for_their_like():
+    outcome = search(BASE, World(2, fails_above=8), Goal(budget_s=0.045), Options(limit_s=75))
+    assert outcome.leader is not None
+    assert {point.setting.max_batch for point in outcome.estimates if point.load.value <= 8} <= {1, 2, 4, 8}
