@@ -40,7 +40,7 @@ class Options:
     """The search ends after about this long with what it has."""
     max_windows: int = 400
     explore_s: float = 1.0
-    """Length of a window."""
+    """Length of the first window of a point."""
     replicates: int = 3
     """Windows that the winner needs at least."""
     confidence: float = 0.8
@@ -48,6 +48,11 @@ class Options:
     trifle: float = 0.0002
     """Expected improvement (a share, times the chance to keep the budget) that is not worth a window."""
     disturbed_cores: float = DISTURBED_CORES
+
+    @property
+    def race_s(self) -> float:
+        """Length of the windows that repeat a point: each costs a fresh load, whatever its length."""
+        return 1.5 * self.explore_s
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,8 @@ def _always_disturbed(state: _State) -> bool:
 
 def _window(state: _State, candidate: Candidate, *, reload: bool) -> Sample | None:
     began = state.measure.clock()
-    used, seconds = began - state.started, state.options.explore_s
+    used = began - state.started
+    seconds = state.options.race_s if candidate in state.estimates else state.options.explore_s
     free = state.loaded == candidate.setting and not reload
     ends = used + seconds + (0.0 if free else _reload_s(state))
     if (state.windows and ends > state.options.limit_s) or state.windows >= state.options.max_windows:
@@ -286,13 +292,14 @@ def _hopeful(state: _State, view: _View) -> Candidate | None:
 def _late(state: _State) -> bool:
     """Whether a new point could not be confirmed any more."""
     left = state.options.limit_s - (state.measure.clock() - state.started)
-    return left < (state.options.replicates - 1) * (state.options.explore_s + _reload_s(state))
+    return left < (state.options.replicates - 1) * (state.options.race_s + _reload_s(state))
 
 
 def _cost(state: _State, point: Candidate) -> float:
     """Seconds that a window of this point takes."""
-    free = point.setting == state.loaded and point not in state.estimates
-    return state.options.explore_s + (0.0 if free else _reload_s(state))
+    if point in state.estimates:
+        return state.options.race_s + _reload_s(state)
+    return state.options.explore_s + (0.0 if point.setting == state.loaded else _reload_s(state))
 
 
 def _reload_s(state: _State) -> float:
