@@ -16,7 +16,7 @@ class Usage:
 
     at: float
     machine: float
-    """All processes of the machine."""
+    """All processes of the machine, on the cores that we may use."""
     ours: float
     """This process, its ended children, and the trees that were named."""
     children: float
@@ -42,9 +42,13 @@ class Usage:
 
 
 def _machine() -> float:
-    """User, nice, system, irq, softirq and steal seconds of all cores: what the hypervisor gave to others is foreign too."""
-    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    return sum(int(fields[index]) for index in (0, 1, 2, 5, 6, 7)) / _TICK
+    """User, nice, system, irq, softirq and steal seconds: what the hypervisor gave to others is foreign too.
+
+    Only of the cores that this process may use, and so its server and its load: work on the others takes nothing from them.
+    """
+    names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    return sum(int(fields[index]) for fields in lines if fields[0] in names for index in (1, 2, 3, 6, 7, 8)) / _TICK
 
 
 def _trees(roots: tuple[int, ...]) -> float:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -180,9 +185,6 @@ def test_an_export_with_unanswered_requests_is_not_trusted():
 
 
 def test_own_work_is_not_foreign():
-    import os
-    import time
-
     before = Usage.now(os.getpid())
     end = time.process_time() + 0.3
     while time.process_time() < end:
@@ -194,10 +196,6 @@ def test_own_work_is_not_foreign():
 
 def test_a_child_that_ends_in_a_window_does_not_take_its_past_along():
     """A stub of an unloaded model has worked for seconds before: they must not seem to be another process's."""
-    import subprocess
-    import sys
-    import time
-
     work = "import time\nend = time.process_time() + 0.6\nwhile time.process_time() < end: pass\n"
     parent = f"import subprocess, sys\nc = subprocess.Popen([sys.executable, '-c', {work + 'input()'!r}], stdin=-1)\n"
     parent += "print(input(), flush=True)\nc.communicate(b'\\n')\nprint('ended', flush=True)\ninput()\n"
@@ -212,6 +210,30 @@ def test_a_child_that_ends_in_a_window_does_not_take_its_past_along():
         after = Usage.now(root.pid)
         root.communicate("\n")
     assert after.ours >= before.ours - 0.02
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_who_works_on_cores_that_we_may_not_use_is_not_foreign():
+    allowed = os.sched_getaffinity(0)
+    cores = sorted(allowed)[:2]
+    work = "import os\nos.sched_setaffinity(0, {CORE})\nprint(flush=True)\nwhile True: pass\n"
+    found = []
+    with ExitStack() as stack:
+        stack.callback(os.sched_setaffinity, 0, allowed)
+        for core in cores:
+            stranger = subprocess.Popen([sys.executable, "-c", work.replace("CORE", str(core))], stdout=subprocess.PIPE)
+            stack.callback(stranger.communicate)
+            stack.callback(stranger.kill)
+            assert stranger.stdout is not None
+            stranger.stdout.readline()
+        for usable in (set(cores), {cores[0]}):
+            os.sched_setaffinity(0, usable)
+            before = Usage.now()
+            time.sleep(0.6)
+            found.append(before.foreign_cores(Usage.now()))
+    both, one = found
+    assert both > 1.5
+    assert 0.7 < one < 1.1
 
 
 def write(folder: Path, model: str, text: str) -> None:
