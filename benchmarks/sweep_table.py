@@ -192,10 +192,8 @@ def _share(entry: Again, measured: Mapping[str, Again], kind: str, budget: float
     """
     found = []
     for odd in (False, True):
-        naming = {name: half for name, point in measured.items() if (half := point.half(odd))}
-        best = _best(naming, kind, budget)
-        other = best and measured[key(best.point)].half(not odd)
-        own = entry.half(not odd)
+        rates = {half.rate: point for point in _kept(measured, kind, budget) if (half := point.half(odd))}
+        other, own = rates[max(rates)].half(not odd) if rates else None, entry.half(not odd)
         if other and own:
             found.append(math.log(own.rate / other.rate))
     return math.exp(statistics.fmean(found)) if found else None
@@ -211,14 +209,18 @@ def _alike(entry: Again, best: Again) -> bool:
 
 
 def _best(measured: Mapping[str, Again], kind: str, budget: float) -> Again | None:
-    """The best that keeps the budget, among those that were in half of the rounds at least."""
+    """The highest throughput of all that keep the budget."""
+    return max(_kept(measured, kind, budget), key=lambda entry: entry.rate, default=None)
+
+
+def _kept(measured: Mapping[str, Again], kind: str, budget: float) -> list[Again]:
+    """Who keeps the budget, among those that were in half of the rounds at least."""
     most = max((len(entry.rates) for entry in measured.values()), default=0)
-    kept = [
+    return [
         entry
         for entry in measured.values()
         if entry.p99 <= budget and 2 * len(entry.rates) >= most and (kind == "ours" or not entry.delayed)
     ]
-    return max(kept, key=lambda entry: entry.rate, default=None)
 
 
 def _in_it(state: State, kind: str, budget: float) -> list[Again]:
