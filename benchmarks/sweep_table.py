@@ -214,12 +214,12 @@ def _best(measured: Mapping[str, Again], kind: str, budget: float) -> Again | No
 
 
 def _kept(measured: Mapping[str, Again], kind: str, budget: float) -> list[Again]:
-    """Who keeps the budget, among those that were in half of the rounds at least."""
+    """Who keeps the budget (by the measure that choices are held to), among those in half of the rounds at least."""
     most = max((len(entry.rates) for entry in measured.values()), default=0)
     return [
         entry
         for entry in measured.values()
-        if entry.p99 <= budget and 2 * len(entry.rates) >= most and (kind == "ours" or not entry.delayed)
+        if entry.p99 <= budget / NEAR and 2 * len(entry.rates) >= most and (kind == "ours" or not entry.delayed)
     ]
 
 

@@ -64,3 +64,10 @@ def test_without_noise_the_share_is_exact():
 def test_what_breaks_the_budget_is_not_the_best():
     measured = sweep_table._measured(rounds({1: 600.0, 2: 540.0}, 0.0, random.Random(0)))
     assert sweep_table._best(measured, "plain", 70.0) is None
+
+
+def test_the_best_may_be_as_far_over_the_budget_as_a_choice():
+    measured = sweep_table._measured(rounds({1: 600.0, 2: 540.0}, 0.0, random.Random(0)))
+    best = sweep_table._best(measured, "plain", 78.0)
+    assert best is not None
+    assert sweep_table._verdict(best, best, 1.0, 78.0) == "yes"
