@@ -26,10 +26,11 @@ from benchmarks import model_analyzer, sweep_models, sweep_table
 from repository_builder.console import silent
 from repository_builder.resources import cache_folder
 from repository_builder.serving.perf_analyzer import PerfAnalyzer, write_input_data
+from repository_builder.sweep.belief import busy
 from repository_builder.sweep.goal import Goal
 from repository_builder.sweep.local import Kit, here, local_bench, only_sweep, requests_of
 from repository_builder.sweep.measure import Bench
-from repository_builder.sweep.sample import Candidate, Load, Refused, Setting
+from repository_builder.sweep.sample import Candidate, Load, Refused, Sample, Setting
 from repository_builder.sweep.search import Options, search
 from repository_builder.sweep.space import DELAY_SHARES, rounded
 from repository_builder.sweep.store import opened
@@ -124,12 +125,13 @@ def _steps(state: State, model: sweep_models.Model, repository: Path, options: a
             name = f"space {number} {instances}x"
             yield name, 120.0, lambda i=instances: _space(model, repository, i)  # type: ignore[misc]
     # the machine changes within an hour: searches and the rounds that judge them take turns
-    half, early = (options.runs + 1) // 2, 2 * options.rounds // 5
-    yield from _searching(model, repository, options, range(half))
-    yield from _analyzing(model, repository, options)
-    yield from _judging(state, model, repository, options, range(early))
-    yield from _searching(model, repository, options, range(half, options.runs))
-    yield from _judging(state, model, repository, options, range(early, options.rounds))
+    runs = max(options.runs, 1)
+    for number in range(runs):
+        yield from _searching(model, repository, options, range(number, min(number + 1, options.runs)))
+        if number == runs // 2:
+            yield from _analyzing(model, repository, options)
+        rounds = range(options.rounds * number // runs, options.rounds * (number + 1) // runs)
+        yield from _judging(state, model, repository, options, rounds)
 
 
 def _searching(
@@ -192,6 +194,7 @@ def _ours(repository: Path, question: Question) -> State:
                 [str(e.candidate), [[s.throughput, 1e3 * s.p99, s.foreign_cores] for s in e.windows]]
                 for e in outcome.estimates.values()
             ],
+            "paces": [_pace(e.candidate, s, question.member) for e in outcome.estimates.values() for s in e.windows],
         }
 
 
@@ -230,7 +233,7 @@ def _theirs(
 
 
 def _space(model: sweep_models.Model, repository: Path, instances: int) -> list[list[Any]]:
-    """A window of a second of every point with so many instances that can differ: [point, inferences/s, p99 in ms]."""
+    """A window of a second of every point with so many instances that can differ, as in `_again`."""
     found: list[list[Any]] = []
     seen: set[str] = set()
     with bench_of(repository) as bench:
@@ -252,12 +255,13 @@ def _space(model: sweep_models.Model, repository: Path, instances: int) -> list[
                     seen.add(sweep_table.key(_point(candidate)))
                     sample = bench.window(model.member, candidate, 1.0, role="space")
                     if not isinstance(sample, Refused):
-                        found.append([_point(candidate), sample.throughput, 1e3 * sample.p99])
+                        pace = _pace(candidate, sample, model.member)
+                        found.append([_point(candidate), sample.throughput, 1e3 * sample.p99, 0.0, pace])
     return found
 
 
 def _again(model: sweep_models.Model, repository: Path, points: list[Any], seconds: float) -> list[list[Any]]:
-    """Every point, freshly loaded: [point, inferences/s, p99 in ms, foreign cores]."""
+    """Every point, freshly loaded: [point, inferences/s, p99 in ms, foreign cores, `_pace`]."""
     found = []
     with bench_of(repository) as bench:
         for point in points:
@@ -265,8 +269,16 @@ def _again(model: sweep_models.Model, repository: Path, points: list[Any], secon
             candidate = Candidate(setting, Load(point["load"]))
             sample = bench.window(model.member, candidate, seconds, role="again", reload=True)
             if not isinstance(sample, Refused):
-                found.append([point, sample.throughput, 1e3 * sample.p99, sample.foreign_cores])
+                pace = _pace(candidate, sample, model.member)
+                found.append([point, sample.throughput, 1e3 * sample.p99, sample.foreign_cores, pace])
     return found
+
+
+def _pace(candidate: Candidate, sample: Sample, member: str) -> State:
+    """What says how fast the machine was: instances that were busy at once, seconds, and [size, count, seconds] of batches."""
+    batches = [[batch.size, batch.count, batch.seconds] for batch in sample.times(member).batches]
+    runner = busy(candidate)
+    return {"busy": [runner.instances, runner.threads], "seconds": sample.seconds, "batches": batches}
 
 
 def _point(candidate: Candidate) -> State:

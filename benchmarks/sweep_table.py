@@ -9,12 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from repository_builder.sweep.belief import batch_times, middle, time_of
+from repository_builder.sweep.model import BatchTime, merged
+from repository_builder.sweep.sample import BatchCount
+from repository_builder.sweep.space import Runner
+
 State = Mapping[str, Any]
+Times = Mapping[Runner, BatchTime]
 Point = dict[str, Any]
 _T90 = {2: 2.92, 3: 2.35, 4: 2.13, 5: 2.02, 6: 1.94, 7: 1.89}
 """Student's t, one-sided 95 %, by degrees of freedom."""
-MOST = 10
-"""Points of a space that are measured again for each budget, at most."""
+EDGE = 1.12
+"""Of a budget: so far above it a point may seem and yet be asked again whether it keeps it."""
 SETTLED = 3
 """After so many rounds only those points are measured again that may still be the best."""
 IN_IT = 0.92
@@ -33,9 +39,9 @@ class Again:
 
     point: Point
     rates: Mapping[int, float]
-    """Round → logarithm of the throughput, the pace of the round taken out."""
+    """Round → logarithm of the throughput at the usual pace."""
     p99s: Mapping[int, float]
-    """Round → milliseconds."""
+    """Round → logarithm of the milliseconds at the usual pace."""
 
     @property
     def delayed(self) -> bool:
@@ -49,8 +55,8 @@ class Again:
 
     @property
     def p99(self) -> float:
-        """In milliseconds; the median over rounds."""
-        return statistics.median(self.p99s.values())
+        """In milliseconds."""
+        return math.exp(statistics.fmean(self.p99s.values()))
 
     def half(self, odd: bool) -> Again | None:
         """What the odd rounds say alone, or the even ones."""
@@ -73,14 +79,9 @@ def again(state: State, budgets: Sequence[float], near: float) -> list[Point]:
     found = {key(choice): choice for choice in chosen if choice}
     for budget in budgets:
         for kind in TITLES:
-            fitting = [
-                (rate, point)
-                for point, rate, p99 in _space(state)
-                if p99 <= 1.05 * budget and (kind == "ours" or not point["setting"]["delay_us"])
-            ]
-            best = max((rate for rate, _ in fitting), default=0.0)
-            fitting.sort(key=lambda entry: -entry[0])
-            found = {key(point): point for rate, point in fitting[:MOST] if rate >= near * best} | found
+            space = [entry for entry in _space(state) if kind == "ours" or not entry[0]["setting"]["delay_us"]]
+            best = max((rate for _, rate, p99 in space if p99 <= 0.95 * budget), default=0.0)
+            found = {key(p): p for p, rate, p99 in space if p99 <= EDGE * budget and rate >= near * best} | found
     if _rounds(state) >= SETTLED:
         measured = _measured(state)
         wanted = {key(entry.point) for budget in budgets for kind in TITLES for entry in _in_it(state, kind, budget)}
@@ -116,48 +117,57 @@ def show(state: State, budgets: Iterable[float]) -> None:
 def _table(state: State, kind: str, measured: Mapping[str, Again], budgets: Sequence[float]) -> None:
     print(
         f"{'budget':>7} {'tool':<17}{'s':>6}{'windows':>9}  {'its choice':<28}"
-        f"{'again: /s':>10}{'p99 ms':>8}{'of best':>9}  {'ok':<16}against MA's best"
+        f"{'again: /s':>10}{'p99 ms':>8}{'pace':>7}{'of best':>9}  {'ok':<16}against MA's best"
     )
+    times = _times(state)
     for budget in budgets:
-        best = _best(measured, kind, budget)
         theirs = [entry for _, result in _analyzers(state, budget) if (entry := _entry(measured, result["choice"]))]
         anchor = max((entry for entry in theirs if entry.p99 <= budget / NEAR), key=lambda e: e.rate, default=None)
         verdicts = []
         runs = [("ours", result) for name, result in _searches(state) if name.startswith(f"{kind} {budget:g} ")]
         for tool, result in (*runs, *_analyzers(state, budget)):
-            entry = _entry(measured, result["choice"])
-            share = _share(entry, measured, kind, budget) if entry else None
-            verdict = _verdict(entry, best, share, budget)
+            entry, pace = _entry(measured, result["choice"]), _level(result, times)
+            here = budget / math.exp(pace)  # what the budget of that search would be at the usual pace
+            judged = _Judged(
+                result["seconds"],
+                pace,
+                _verdict(entry, measured, kind, here),
+                _verdict(entry, measured, kind, here, best_over=1 / NEAR),
+                _verdict(entry, measured, kind, budget),
+            )
             if tool == "ours":
-                kept = entry is not None and entry.p99 <= budget / NEAR
-                highest = kept and entry is not None and best is not None and entry.rate >= NEAR * best.rate
-                verdicts.append(_Judged(verdict, result["seconds"], kept, highest))
-            print(f"{budget:>7.0f} {tool:<17}{_row(result, entry, share, verdict, anchor if tool == 'ours' else None)}")
+                verdicts.append(judged)
+            share = _share(entry, measured, kind, here) if entry else None
+            print(f"{budget:>7.0f} {tool:<17}{_row(result, entry, share, judged, anchor if tool == 'ours' else None)}")
         if verdicts:
-            _sum_up(verdicts, best)
+            _sum_up(verdicts, _best(measured, kind, budget))
 
 
 @dataclass(frozen=True)
 class _Judged:
     """One of our searches."""
 
-    verdict: str
     seconds: float
-    kept: bool
-    highest: bool
-    """Whether it kept the budget and gives 97 % even of the highest number measured."""
+    pace: float
+    """By how much the machine was slower then, as a logarithm."""
+    verdict: str
+    """At the pace that the machine had during the search."""
+    strict: str
+    """The same, the best being allowed to be as far over the budget as the choice."""
+    usual: str
+    """At the usual pace of the rounds, whatever the machine did during the search."""
 
 
 def _entry(measured: Mapping[str, Again], choice: Point | None) -> Again | None:
     return measured.get(key(choice)) if choice else None
 
 
-def _row(result: Any, entry: Again | None, share: float | None, verdict: str, anchor: Again | None) -> str:
+def _row(result: Any, entry: Again | None, share: float | None, judged: _Judged, anchor: Again | None) -> str:
     line = f"{result['seconds']:>6.0f}{result['windows']:>9}  {result['text']:<28}"
     if entry is None:
         return line + "  not measured again"
-    of_best = f"{share:>9.0%}" if share is not None else f"{'':>9}"
-    line += f"{entry.rate:>10.0f}{entry.p99:>8.1f}{of_best}  {verdict:<16}"
+    slower, of_best = math.exp(judged.pace), f"{share:>9.0%}" if share is not None else f"{'':>9}"
+    line += f"{entry.rate:>10.0f}{entry.p99 * slower:>8.1f}{slower - 1:>+7.1%}{of_best}  {judged.verdict:<16}"
     return line + (f"{entry.rate / anchor.rate - 1:+.0%}, p99 {entry.p99 / anchor.p99 - 1:+.0%}" if anchor else "")
 
 
@@ -166,20 +176,26 @@ def _sum_up(verdicts: Sequence[_Judged], best: Again | None) -> None:
     right = sum(run.verdict == "yes" for run in verdicts)
     alike = right + sum(run.verdict == "not told apart" for run in verdicts)
     seconds = [run.seconds for run in verdicts]
-    known = f"{best.point['text']}: {best.rate:.0f}/s, p99 {best.p99:.0f} ms" if best else "none measured again"
+    known = f"{best.point['text']}: {best.rate:.0f}/s, p99 {best.p99:.1f} ms" if best else "none measured again"
+    kept = sum(run.verdict not in ("over the budget", "") for run in verdicts)
     print(
-        f"{'':>7} in budget {sum(run.kept for run in verdicts)} of {count}, right {right}"
-        f" (with those that cannot be told apart {alike}; against the highest number {sum(r.highest for r in verdicts)});"
-        f" {statistics.median(seconds):.0f} s in the median, {max(seconds):.0f} s at most; highest: {known}"
+        f"{'':>7} in budget {kept} of {count}, right {right} (with those that cannot be told apart {alike};"
+        f" if the best may be over the budget too {sum(run.strict == 'yes' for run in verdicts)};"
+        f" at the usual pace {sum(run.usual == 'yes' for run in verdicts)});"
+        f" {statistics.median(seconds):.0f} s in the median, {max(seconds):.0f} s at most; best: {known}"
     )
 
 
-def _verdict(entry: Again | None, best: Again | None, share: float | None, budget: float) -> str:
-    if entry is None or best is None or share is None:
+def _verdict(
+    entry: Again | None, measured: Mapping[str, Again], kind: str, budget: float, *, best_over: float = 1.0
+) -> str:
+    """A choice may be over the budget by 3 %, and below the best by as much; the best keeps `best_over` times the budget."""
+    if entry is None:
         return ""
     if entry.p99 > budget / NEAR:
         return "over the budget"
-    if share >= NEAR:
+    best, share = _best(measured, kind, budget * best_over), _share(entry, measured, kind, budget * best_over)
+    if best is None or share is None or share >= NEAR:
         return "yes"
     return "not told apart" if _alike(entry, best) else "no"
 
@@ -214,12 +230,12 @@ def _best(measured: Mapping[str, Again], kind: str, budget: float) -> Again | No
 
 
 def _kept(measured: Mapping[str, Again], kind: str, budget: float) -> list[Again]:
-    """Who keeps the budget (by the measure that choices are held to), among those in half of the rounds at least."""
+    """Who keeps the budget, among those in half of the rounds at least."""
     most = max((len(entry.rates) for entry in measured.values()), default=0)
     return [
         entry
         for entry in measured.values()
-        if entry.p99 <= budget / NEAR and 2 * len(entry.rates) >= most and (kind == "ours" or not entry.delayed)
+        if entry.p99 <= budget and 2 * len(entry.rates) >= most and (kind == "ours" or not entry.delayed)
     ]
 
 
@@ -231,26 +247,51 @@ def _in_it(state: State, kind: str, budget: float) -> list[Again]:
         entry
         for entry in measured.values()
         if best
-        and entry.p99 <= 1.1 * budget
+        and entry.p99 <= EDGE * budget
         and entry.rate >= IN_IT * best.rate
         and (kind == "ours" or not entry.delayed)
     ]
 
 
 def _measured(state: State) -> dict[str, Again]:
-    """Every point with its rounds. What a whole round was faster or slower than the others is taken out of its throughputs."""
-    rounds = [entries for name, entries in state.items() if name.startswith("again ")]
-    logs = [{key(entry[0]): math.log(entry[1]) for entry in entries} for entries in rounds]
-    always = set.intersection(*(set(values) for values in logs)) if logs else set()
-    paces = [statistics.fmean(values[name] for name in always) if always else 0.0 for values in logs]
-    usual = statistics.fmean(paces) if paces else 0.0
+    """Every point with its rounds, at the usual pace of the machine."""
+    times = _times(state)
     found: dict[str, tuple[Point, dict[int, float], dict[int, float]]] = {}
-    for number, entries in enumerate(rounds):
-        for point, _, p99, *_ in entries:
+    for number, entries in enumerate(entries for name, entries in state.items() if name.startswith("again ")):
+        for point, rate, p99, _, window in entries:
+            pace = _pace(window, times)
             _, rates, p99s = found.setdefault(key(point), (point, {}, {}))
-            rates[number] = logs[number][key(point)] - paces[number] + usual
-            p99s[number] = p99
+            rates[number], p99s[number] = math.log(rate) + pace, math.log(p99) - pace
     return {name: Again(*values) for name, values in found.items()}
+
+
+def _times(state: State) -> Times:
+    """What batches take in the rounds on average."""
+    batches: dict[Runner, tuple[BatchCount, ...]] = {}
+    for name, entries in state.items():
+        if name.startswith("again "):
+            for *_, window in entries:
+                runner = Runner(*window["busy"])
+                batches[runner] = merged(batches.get(runner, ()), [BatchCount(*batch) for batch in window["batches"]])
+    return batch_times(batches)
+
+
+def _pace(window: Mapping[str, Any], times: Times) -> float:
+    """How much longer than usual the batches of a window took, as a logarithm: the machine is slower at times, by 8 % or so."""
+    time = time_of(Runner(*window["busy"]), times)
+    took = sum(seconds for _, _, seconds in window["batches"])
+    usual = sum(count * time.seconds(size) for size, count, _ in window["batches"])
+    return math.log(took / usual) if usual > 0 and times else 0.0
+
+
+def _level(result: Any, times: Times) -> float:
+    """The pace that the machine had while a search ran."""
+    windows = result.get("paces", [])
+    return (
+        middle([_pace(window, times) for window in windows], [window["seconds"] for window in windows])
+        if windows
+        else 0.0
+    )
 
 
 def _overhead(runs: Sequence[Any]) -> None:

@@ -36,10 +36,15 @@ class _Scale:
     own: float
     """What is left to each point alone."""
     window: float
-    """Between two windows of one point, each freshly loaded; what is seen takes its place."""
+    """Between two windows of a second of one point; what is seen takes its place. n seconds say as much as n windows."""
 
 
-_PACE = _Scale(common=0.1, signal=0.2, own=0.08, window=0.1)
+_DRIFT, _DRIFT_S, _BRIEF = 0.06, 10.0, 0.07
+"""The machine's pace: a standard deviation that lasts so many seconds, and one of each second (of a virtual machine)."""
+_OWN = (0.02, 0.05, 0.1, 0.2)
+"""Standard deviations that the pace of points may have: how well T(b) fits a model is seen, not assumed."""
+_FAR = 0.3
+"""A pace farther than this from the rest belongs to the moment, not to the point."""
 _THROUGHPUT = _Scale(common=0.2, signal=0.25, own=0.03, window=0.04)
 _P99 = _Scale(common=0.3, signal=0.3, own=0.06, window=0.13)
 _MARKS = (0.90, 0.95, 0.99)
@@ -64,15 +69,15 @@ class Normal:
     mean: float
     sd: float
     window_sd: float
-    """Standard deviation of one more window."""
+    """Standard deviation of one more second."""
 
-    def step(self, windows: int) -> float:
-        """Standard deviation of how far so many more windows will move the mean."""
-        return self.sd**2 / math.sqrt(self.sd**2 + self.window_sd**2 / windows) if self.sd > 0 else 0.0
+    def step(self, seconds: float) -> float:
+        """Standard deviation of how far so many more seconds will move the mean."""
+        return self.sd**2 / math.sqrt(self.sd**2 + self.window_sd**2 / seconds) if self.sd > 0 else 0.0
 
-    def left(self, windows: int) -> float:
+    def left(self, seconds: float) -> float:
         """Standard deviation that will be left after them."""
-        return math.sqrt(max(self.sd**2 - self.step(windows) ** 2, 0.0))
+        return math.sqrt(max(self.sd**2 - self.step(seconds) ** 2, 0.0))
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,10 @@ class Belief:
     def worse(self, sample: Sample) -> float:
         """By how many standard deviations a window is worse than this; below 0: it is better."""
         rate, p99 = (math.log(max(value, 1e-9)) for value in (sample.throughput, sample.p99))
+        root = math.sqrt(max(sample.seconds, _EXACT))
         return max(
-            (self.throughput.mean - rate) / math.hypot(self.throughput.sd, self.throughput.window_sd),
-            (p99 - self.p99.mean) / math.hypot(self.p99.sd, self.p99.window_sd),
+            (self.throughput.mean - rate) / math.hypot(self.throughput.sd, self.throughput.window_sd / root),
+            (p99 - self.p99.mean) / math.hypot(self.p99.sd, self.p99.window_sd / root),
         )
 
     def keeps(self, goal: Goal) -> float:
@@ -109,16 +115,16 @@ class Belief:
             chance *= 1 - _below(math.log(0.97 * goal.min_throughput), self.throughput.mean, self.throughput.sd)
         return chance
 
-    def will_keep(self, goal: Goal, z: float, windows: int) -> float:
-        """The probability that after so many more windows the constraints will seem kept, by `z` standard deviations."""
+    def will_keep(self, goal: Goal, z: float, seconds: float) -> float:
+        """The probability that after so many more seconds the constraints will seem kept, by `z` standard deviations."""
         chance = 1.0
         if goal.budget_s is not None:
             chance *= _below(
-                math.log(goal.budget_s) - z * self.p99.left(windows), self.p99.mean, self.p99.step(windows)
+                math.log(goal.budget_s) - z * self.p99.left(seconds), self.p99.mean, self.p99.step(seconds)
             )
         if goal.min_throughput > 0:
-            limit = math.log(0.97 * goal.min_throughput) + z * self.throughput.left(windows)
-            chance *= 1 - _below(limit, self.throughput.mean, self.throughput.step(windows))
+            limit = math.log(0.97 * goal.min_throughput) + z * self.throughput.left(seconds)
+            chance *= 1 - _below(limit, self.throughput.mean, self.throughput.step(seconds))
         return chance
 
 
@@ -142,8 +148,8 @@ def believe(
     prior = [_expected(point, times) for point in points]
     map_ = _Map.of(points, known, times)
     paces = [_paces(estimate, times, model) for estimate in measured]
-    usual = _interpolated(map_, [0.0] * len(points), paces, _PACE)
-    slower = [[pace - usual[number].mean for pace in values] for number, values in zip(known, paces, strict=True)]
+    lengths = [[sample.seconds for sample in estimate.windows] for estimate in measured]
+    slower, doubts = _slower(map_, measured, paces)
     throughputs = [
         [math.log(max(sample.throughput, 1e-9)) + off for sample, off in zip(estimate.windows, offs, strict=True)]
         for estimate, offs in zip(measured, slower, strict=True)
@@ -152,8 +158,11 @@ def believe(
         [tail - off for tail, off in zip(tails, offs, strict=True)]
         for tails, offs in zip(_tails(measured), slower, strict=True)
     ]
-    found = _interpolated(map_, [rate for rate, _ in prior], throughputs, _THROUGHPUT)
-    slow = _interpolated(map_, [latency for _, latency in prior], p99s, _P99)
+    # the doubt of the pace is nearly the same for all points: it matters for a budget, not for who is best
+    found = _interpolated(
+        map_, [rate for rate, _ in prior], _Seen(throughputs, lengths, [0.0] * len(known)), _THROUGHPUT
+    )
+    slow = _interpolated(map_, [latency for _, latency in prior], _Seen(p99s, lengths, doubts), _P99)
     return {point: Belief(throughput, p99) for point, throughput, p99 in zip(points, found, slow, strict=True)}
 
 
@@ -218,6 +227,48 @@ def _paces(estimate: Estimate, times: Mapping[Runner, BatchTime], model: str) ->
     return found
 
 
+def _slower(
+    map_: _Map, measured: Sequence[Estimate], paces: Sequence[Sequence[float]]
+) -> tuple[list[list[float]], list[float]]:
+    """What of the pace of each window belongs to the moment, not to the point (zero mostly), and each point's doubt of it.
+
+    The moment is told from the point by what was measured shortly before and after, whatever point that was, by what is like
+    the point, and by repetition (a Gaussian process over the points and over time).
+    """
+    import numpy as np
+
+    samples = [sample for estimate in measured for sample in estimate.windows]
+    owner = np.asarray([number for number, estimate in enumerate(measured) for _ in estimate.windows])
+    seconds = np.asarray([max(sample.seconds, _EXACT) for sample in samples])
+    middles = np.asarray([sample.began for sample in samples]) + seconds / 2
+    seen = np.asarray([pace for values in paces for pace in values])
+    places = (np.asarray(map_.features) / np.asarray(_LENGTHS))[map_.known]
+    runners = np.asarray(map_.runners)[map_.known]
+    distance = ((places[:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
+    alike = np.exp(-distance / 2) + np.equal.outer(runners, runners) + np.eye(len(measured))
+    moment = _DRIFT**2 * np.exp(-np.abs(middles[:, None] - middles[None, :]) / _DRIFT_S)
+    moment += np.diag(_BRIEF**2 / seconds)
+    usually = np.median(seen)
+    calm = np.clip(seen - usually, -_FAR, _FAR)
+    own = max(_OWN, key=lambda sd: _likelihood(calm, sd**2 * alike[np.ix_(owner, owner)] + moment))
+    alike *= own**2
+    weights = np.linalg.solve(alike[np.ix_(owner, owner)] + moment, alike[owner])
+    usual = usually + calm @ weights
+    doubts = np.maximum(np.diag(alike) - (alike[owner] * weights).sum(axis=0), 0.0)
+    slower = seen - usual[owner]
+    slower -= middle(slower.tolist(), seconds.tolist())
+    ends = np.cumsum([len(estimate.windows) for estimate in measured])[:-1]
+    return [part.tolist() for part in np.split(slower, ends)], doubts.tolist()
+
+
+def _likelihood(values: Any, covariance: Any) -> float:
+    """The logarithm, but for a constant, of how likely these values are."""
+    import numpy as np
+
+    _, size = np.linalg.slogdet(covariance)
+    return float(-size - values @ np.linalg.solve(covariance, values))
+
+
 def _tails(measured: Sequence[Estimate]) -> list[list[float]]:
     """The logarithm of p99 of each window of each point, in calmer words than its own.
 
@@ -233,9 +284,11 @@ def _tails(measured: Sequence[Estimate]) -> list[list[float]]:
     usual = statistics.median(value for values in above for value in values)
     longer = _longer(measured)
     found = []
-    for mean, values in zip(means, above, strict=True):
-        own = (_TAIL_WEIGHT * usual + len(values) * statistics.median(values)) / (_TAIL_WEIGHT + len(values))
-        found.append([value + own + longer for value in mean])
+    for mean, values, estimate in zip(means, above, measured, strict=True):
+        lengths = [sample.seconds for sample in estimate.windows]
+        weight = sum(lengths)
+        own = (_TAIL_WEIGHT * usual + weight * middle(values, lengths)) / (_TAIL_WEIGHT + weight)
+        found.append([value + own + longer / max(length, 1.0) for value, length in zip(mean, lengths, strict=True)])
     return found
 
 
@@ -299,17 +352,28 @@ class _Map:
         return cls([_features(point, times) for point in points], [numbers[name] for name in names], known)
 
 
-def _interpolated(
-    map_: _Map, prior: Sequence[float], windows: Sequence[Sequence[float]], scale: _Scale
-) -> list[Normal]:
+@dataclass(frozen=True)
+class _Seen:
+    """What was measured, for each point that was."""
+
+    values: Sequence[Sequence[float]]
+    """Of each window."""
+    seconds: Sequence[Sequence[float]]
+    """Their lengths."""
+    doubts: Sequence[float]
+    """Variance that more windows would not lower."""
+
+
+def _interpolated(map_: _Map, prior: Sequence[float], windows: _Seen, scale: _Scale) -> list[Normal]:
     """What is known of every point: a Gaussian process over what was measured, relative to `prior`."""
     import numpy as np
 
     known, runners = map_.known, np.asarray(map_.runners)
     places = np.asarray(map_.features) / np.asarray(_LENGTHS)
     variance = _variance(windows, scale.window)
-    noise = np.asarray([variance / len(values) for values in windows])
-    seen = np.asarray([statistics.median(values) for values in windows]) - np.asarray([prior[n] for n in known])
+    noise = np.asarray([variance / sum(seconds) for seconds in windows.seconds]) + np.asarray(windows.doubts)
+    centres = [middle(*pair) for pair in zip(windows.values, windows.seconds, strict=True)]
+    seen = np.asarray(centres) - np.asarray([prior[n] for n in known])
     distance = ((places[known][:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
     own, group = _strange(seen, known, runners, scale)
     cross = scale.common**2 + scale.signal**2 * np.exp(-distance / 2) + np.equal.outer(runners[known], runners) * group
@@ -342,14 +406,30 @@ def _strange(seen: Any, known: list[int], runners: Any, scale: _Scale) -> tuple[
     return own, group
 
 
-def _variance(windows: Iterable[Sequence[float]], assumed: float) -> float:
-    """Between windows of one point, pooled over all points."""
+def middle(values: Sequence[float], weights: Sequence[float]) -> float:
+    """The weighted median: half of the weight lies on either side."""
+    ordered = sorted(zip(values, weights, strict=True))
+    half, passed = sum(weights) / 2, 0.0
+    for number, (value, weight) in enumerate(ordered):
+        passed += weight
+        if passed > half * (1 + 1e-9):
+            return value
+        if passed >= half * (1 - 1e-9):
+            return (value + ordered[min(number + 1, len(ordered) - 1)][0]) / 2
+    return ordered[-1][0]
+
+
+def _variance(windows: _Seen, assumed: float) -> float:
+    """Of a second, between windows of one point, pooled over all points."""
     total, degrees = _PRIOR_WEIGHT * assumed**2, float(_PRIOR_WEIGHT)
-    for values in windows:
+    for values, seconds in zip(windows.values, windows.seconds, strict=True):
         if len(values) > 1:
-            middle = statistics.median(values)
+            usual = middle(values, seconds)
             # one window that was far off must not make all others worthless
-            total += sum(min(abs(value - middle), 3 * assumed) ** 2 for value in values)
+            total += sum(
+                length * min(abs(value - usual), 3 * assumed / math.sqrt(length)) ** 2
+                for value, length in zip(values, seconds, strict=True)
+            )
             degrees += len(values) - 1
     return total / degrees
 

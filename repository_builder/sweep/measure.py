@@ -123,7 +123,7 @@ class Bench:
     def sample(self, candidate: Candidate, seconds: float) -> Sample:
         """One window of what is loaded."""
         roots = (self.server_pid,) if self.server_pid else ()
-        counters, usage, begin = self._counters(), Usage.now(*roots), time.monotonic()
+        counters, usage, begin, began = self._counters(), Usage.now(*roots), time.monotonic(), self.clock
         seen = self.generator(candidate.load, seconds)
         self.measuring_s += time.monotonic() - begin
         self.windows_s += seen.seconds
@@ -137,6 +137,7 @@ class Bench:
             loader_cores=usage.loader_cores(later),
             errors=sum(after[name].failed - counters[name].failed for name in after),
             client=seen.parts,
+            began=began,
         )
 
     def of(self, member: str) -> MemberMeasure:

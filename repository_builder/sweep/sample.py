@@ -127,6 +127,8 @@ class Sample:
     """Requests that the server answered with an error."""
     client: Mapping[str, float] = field(default_factory=dict)
     """Mean seconds that the client spent: `send`, `receive`, and `network` (with the server's own sending and receiving)."""
+    began: float = 0.0
+    """Seconds from the start of the sweep."""
 
     @cached_property
     def p99(self) -> float:

@@ -24,12 +24,12 @@ from repository_builder.sweep.sample import BatchCount, Candidate, Measure, Refu
 from repository_builder.sweep.space import Runner, Space
 
 DISTURBED_CORES = 0.4
-_Z = 0.84
+_Z = 0.52
 """Standard deviations that belong to `Options.confidence`."""
 _SURPRISING = 1.5
 """Standard deviations by which a first window is worse than expected and not believed at once."""
 _AHEAD = (1, 2, 4, 8, 16)
-"""Numbers of windows of one point that are considered together."""
+"""Seconds of measuring one point that are considered together, in lengths of the first window."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,19 @@ class Options:
     """Length of the first window of a point."""
     replicates: int = 3
     """Windows that the winner needs at least."""
-    confidence: float = 0.8
+    confidence: float = 0.7
     """The winner keeps the constraints with this probability at least."""
     trifle: float = 0.0002
     """Expected improvement (a share, times the chance to keep the budget) that is not worth a window."""
     disturbed_cores: float = DISTURBED_CORES
 
-    @property
-    def race_s(self) -> float:
-        """Length of the windows that repeat a point: each costs a fresh load, whatever its length."""
-        return 1.5 * self.explore_s
+    longest: float = 3.0
+    """Windows that repeat a point are up to so many times as long: each costs a fresh load, whatever its length."""
+    shortest: float = 2.0
+
+    def again_s(self, useful_s: float) -> float:
+        """Length of a window that repeats a point of which so many more seconds seem useful."""
+        return min(max(useful_s, self.shortest * self.explore_s), self.longest * self.explore_s)
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,8 @@ def search(space: Space, measure: Measure, goal: Goal, options: Options, watch: 
     stopped: Literal["settled", "time", "exhausted"] = "time"
     try:
         _start(state)
-        while state.estimates and (point := _next(state, view := _view(state))) is not None:
-            _look(state, point, view.beliefs[point])
+        while state.estimates and (step := _next(state, view := _view(state))) is not None:
+            _look(state, *step, view.beliefs[step[0]])
         stopped = "settled" if state.leader else "exhausted"
     except OutOfTime:
         pass
@@ -133,37 +136,37 @@ def _start(state: _State) -> None:
         for batch in reversed(space.batches):
             setting = Setting(runner.instances, batch, 0, (), runner.threads)
             full = space.nearest_load(runner.instances * max(batch, 1)) or space.lowest_load
-            if _take(state, Candidate(setting, full)) is None:
+            if _take(state, Candidate(setting, full), state.options.explore_s) is None:
                 continue
             alone = space.nearest_load(runner.instances) or space.lowest_load
             if space.kind == "concurrency" and alone.value < full.value:
-                _take(state, Candidate(setting, alone))
+                _take(state, Candidate(setting, alone), state.options.explore_s)
             return
 
 
-def _look(state: _State, point: Candidate, belief: Belief) -> None:
+def _look(state: _State, point: Candidate, seconds: float, belief: Belief) -> None:
     """Measure a point; one that is new and surprisingly bad once more at once, and a third time if the two disagree."""
     new = point not in state.estimates
-    sample = _take(state, point)
+    sample = _take(state, point, seconds)
     if not new or sample is None or sample.seconds > 1.5 * state.options.explore_s:
         return
     if belief.worse(sample) <= _SURPRISING:
         return
-    second = _take(state, point, reload=False)
+    second = _take(state, point, seconds, reload=False)
     if second is not None and abs(math.log(max(second.p99, 1e-9) / max(sample.p99, 1e-9))) > 3 * belief.p99.window_sd:
-        _take(state, point, reload=False)
+        _take(state, point, seconds, reload=False)
 
 
-def _take(state: _State, candidate: Candidate, *, reload: bool = True) -> Sample | None:
+def _take(state: _State, candidate: Candidate, seconds: float, *, reload: bool = True) -> Sample | None:
     """Measure one window; a disturbed one is measured again, at most twice. None if the server refuses the candidate."""
     again = candidate in state.estimates and reload
     estimate = state.estimates.get(candidate) or Estimate(candidate)
-    sample = _window(state, candidate, reload=again)
+    sample = _window(state, candidate, seconds, reload=again)
     for _ in range(2):
         if sample is None or sample.foreign_cores <= state.options.disturbed_cores or _always_disturbed(state):
             break
         estimate.disturbed.append(sample)
-        sample = _window(state, candidate, reload=False)
+        sample = _window(state, candidate, seconds, reload=False)
     if sample is None:
         return None
     (estimate.raced if again else estimate.explored).append(sample)
@@ -179,12 +182,13 @@ def _always_disturbed(state: _State) -> bool:
     return state.windows >= 4 and state.disturbed > 0.5 * state.windows
 
 
-def _window(state: _State, candidate: Candidate, *, reload: bool) -> Sample | None:
+def _window(state: _State, candidate: Candidate, seconds: float, *, reload: bool) -> Sample | None:
     began = state.measure.clock()
     used = began - state.started
-    seconds = state.options.race_s if candidate in state.estimates else state.options.explore_s
     free = state.loaded == candidate.setting and not reload
-    ends = used + seconds + (0.0 if free else _reload_s(state))
+    ends = (
+        used + seconds + max(state.reload_s, default=0.0)
+    )  # the limit is a promise: the slowest load so far may come again
     if (state.windows and ends > state.options.limit_s) or state.windows >= state.options.max_windows:
         raise OutOfTime
     state.watch(str(candidate), used / state.options.limit_s, state.leader)
@@ -231,42 +235,54 @@ def _fits(state: _State, point: Candidate, belief: Belief) -> bool:
     return not over and judge(estimate, goal) != "breaks" and belief.keeps(goal) >= state.options.confidence
 
 
-def _next(state: _State, view: _View) -> Candidate | None:
-    """The point that the next window goes to; None when nothing is worth it."""
+def _next(state: _State, view: _View) -> tuple[Candidate, float] | None:
+    """The point that the next window goes to, and its length; None when nothing is worth it."""
     if view.leader is None:
-        return _hopeful(state, view)
+        point = _hopeful(state, view)
+        return (point, _length(state, point, 0.0)) if point else None
     leader = view.leader.candidate
     gains = _gains(state, view, leader)
     if _late(state):
         gains = {point: gain for point, gain in gains.items() if point in state.estimates}
-    best = max(gains, key=lambda point: gains[point] / _cost(state, point))
-    if gains[best] >= state.options.trifle:
-        return best
-    return leader if len(view.leader.windows) < state.options.replicates else None
+    lengths = {point: _length(state, point, gain.seconds) for point, gain in gains.items()}
+    best = max(gains, key=lambda point: gains[point].each * lengths[point] / _cost(state, point, lengths[point]))
+    if gains[best].each >= state.options.trifle:
+        return best, lengths[best]
+    return (leader, lengths[leader]) if len(view.leader.windows) < state.options.replicates else None
 
 
-def _gains(state: _State, view: _View, leader: Candidate) -> dict[Candidate, float]:
-    """By what share a window of each point will improve the choice, on average.
+@dataclass(frozen=True, order=True)
+class _Gain:
+    """By what share measuring a point will improve the choice, on average."""
 
-    One window alone may be unable to change the choice where a few together can: the best number of them counts.
+    each: float
+    """Of each of so many seconds."""
+    seconds: float
+
+
+def _gains(state: _State, view: _View, leader: Candidate) -> dict[Candidate, _Gain]:
+    """What there is to gain at each point.
+
+    One second alone may be unable to change the choice where a few together can: the best number of them counts.
     """
-    goal = state.goal
+    goal, ahead = state.goal, [count * state.options.explore_s for count in _AHEAD]
     top = view.beliefs[leader].score(leader, goal)
     gains, second = {}, -math.inf
     for point, belief in view.beliefs.items():
         if point != leader:
-            gains[point] = _gain(belief, belief.score(point, goal), top.mean, goal)
+            score = belief.score(point, goal)
+            gains[point] = max(_gain(belief, score, top.mean, goal, seconds) for seconds in ahead)
             if point in state.estimates and _fits(state, point, belief):
-                second = max(second, belief.score(point, goal).mean)
-    gains[leader] = max(improvement(second, top.step(n), top.mean) / n for n in _AHEAD) if second > -math.inf else 0.0
+                second = max(second, score.mean)
+    gains[leader] = _Gain(0.0, 0.0)
+    if second > -math.inf:
+        gains[leader] = max(_Gain(improvement(second, top.step(n), top.mean) / n, n) for n in ahead)
     return gains
 
 
-def _gain(belief: Belief, score: Normal, best: float, goal: Goal) -> float:
-    return max(
-        belief.will_keep(goal, _Z, windows) * improvement(score.mean, score.step(windows), best) / windows
-        for windows in _AHEAD
-    )
+def _gain(belief: Belief, score: Normal, best: float, goal: Goal, seconds: float) -> _Gain:
+    gain = belief.will_keep(goal, _Z, seconds) * improvement(score.mean, score.step(seconds), best)
+    return _Gain(gain / seconds, seconds)
 
 
 def _hopeful(state: _State, view: _View) -> Candidate | None:
@@ -284,7 +300,9 @@ def _hopeful(state: _State, view: _View) -> Candidate | None:
     return max(
         chances,
         key=lambda point: (
-            chances[point] * math.exp(view.beliefs[point].score(point, goal).mean - top) / _cost(state, point)
+            chances[point]
+            * math.exp(view.beliefs[point].score(point, goal).mean - top)
+            / _cost(state, point, _length(state, point, 0.0))
         ),
     )
 
@@ -292,14 +310,18 @@ def _hopeful(state: _State, view: _View) -> Candidate | None:
 def _late(state: _State) -> bool:
     """Whether a new point could not be confirmed any more."""
     left = state.options.limit_s - (state.measure.clock() - state.started)
-    return left < (state.options.replicates - 1) * (state.options.race_s + _reload_s(state))
+    return left < (state.options.replicates - 1) * (state.options.again_s(0.0) + _reload_s(state))
 
 
-def _cost(state: _State, point: Candidate) -> float:
+def _length(state: _State, point: Candidate, useful_s: float) -> float:
+    """Of the next window of a point: longer where it was measured before, since that costs a fresh load."""
+    return state.options.again_s(useful_s) if point in state.estimates else state.options.explore_s
+
+
+def _cost(state: _State, point: Candidate, seconds: float) -> float:
     """Seconds that a window of this point takes."""
-    if point in state.estimates:
-        return state.options.race_s + _reload_s(state)
-    return state.options.explore_s + (0.0 if point.setting == state.loaded else _reload_s(state))
+    free = point not in state.estimates and point.setting == state.loaded
+    return seconds + (0.0 if free else _reload_s(state))
 
 
 def _reload_s(state: _State) -> float:
@@ -352,7 +374,7 @@ def _outcome(state: _State, stopped: Literal["settled", "time", "exhausted"]) ->
         if point not in state.estimates:
             rate, sd, p99 = math.exp(belief.throughput.mean), belief.throughput.sd, math.exp(belief.p99.mean)
             why = f"about {rate:.0f}/s (± {sd:.0%}) expected, p99 about {p99 * 1e3:.0f} ms"
-            pruned[point] = why + (": time ran out" if gains.get(point, 0.0) >= state.options.trifle else "")
+            pruned[point] = why + (": time ran out" if gains and gains[point].each >= state.options.trifle else "")
     nearest = min(state.estimates.values(), key=lambda estimate: estimate.p99, default=None) if leader is None else None
     seconds = state.measure.clock() - state.started
     return Outcome(leader, nearest, state.estimates, pruned, state.refused, _times(state), seconds, stopped)

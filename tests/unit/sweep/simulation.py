@@ -10,7 +10,7 @@ import heapq
 import math
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from repository_builder.sweep.latency import Latencies
 from repository_builder.sweep.sample import BatchCount, Candidate, Load, ModelTimes, Refused, Sample
@@ -72,12 +72,13 @@ class World:
         return self.spent
 
     def _window(self, candidate: Candidate, seconds: float) -> Sample:
+        began = self.spent - seconds
         hit = self.random.random() < self.disturbed
         slow = self._level * (self.random.uniform(1.2, 1.8) if hit else 1.0)
         run = _Run(self, candidate, slow)
         run.go(seconds)
         foreign = self.random.uniform(0.5, 1.0) if hit else self.random.uniform(0.01, 0.2)
-        return run.sample(seconds, foreign)
+        return replace(run.sample(seconds, foreign), began=began)
 
     def service(self, instances: int, batch: int) -> float:
         """Undisturbed seconds of a batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -31,7 +32,11 @@ def window(candidate: Candidate, rate: float, slower: float = 1.0) -> Sample:
 
 
 def believed(measured: dict[Candidate, list[Sample]], *others: Candidate) -> dict[Candidate, Belief]:
-    estimates = {point: Estimate(point, windows) for point, windows in measured.items()}
+    clock = itertools.count(0, 2)
+    estimates = {
+        point: Estimate(point, [replace(window, began=float(next(clock))) for window in windows])
+        for point, windows in measured.items()
+    }
     batches = {}
     for point, windows in measured.items():
         batches[Runner(point.setting.instances)] = [b for w in windows for b in w.times(MODEL).batches]
