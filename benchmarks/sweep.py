@@ -2,9 +2,9 @@
 
 Same model, server, load generator and inputs; the same instances, batches and loads for both (queue delays are ours alone).
 Ours searches twice: without queue delays, and with them. In this order, all in one state file: every point of the space
-(`space`), our searches for each budget, Model Analyzer, and then rounds in which all choices and the best points of the space
-are measured in turns, each freshly loaded. A choice is right if it keeps the budget within 3 % there and gives at least 97 %
-of the best of all that do.
+(`space`), then in turns our searches for each budget and a round in which all choices and the best points of the space are
+measured, each freshly loaded; halfway Model Analyzer. A choice is right if it keeps the budget within 3 % there and gives at
+least 97 % of the best point that keeps the budget, both at the pace that the machine had during that search.
 
 It takes one to two hours on a quiet machine, in slices if need be: `--slice 240` stops before the next step would not fit and
 goes on when it is called again. `--smoke` tries everything in two minutes and proves nothing.
@@ -26,10 +26,10 @@ from benchmarks import model_analyzer, sweep_models, sweep_table
 from repository_builder.console import silent
 from repository_builder.resources import cache_folder
 from repository_builder.serving.perf_analyzer import PerfAnalyzer, write_input_data
-from repository_builder.sweep.belief import busy
 from repository_builder.sweep.goal import Goal
 from repository_builder.sweep.local import Kit, here, local_bench, only_sweep, requests_of
 from repository_builder.sweep.measure import Bench
+from repository_builder.sweep.pace import busy
 from repository_builder.sweep.sample import Candidate, Load, Refused, Sample, Setting
 from repository_builder.sweep.search import Options, search
 from repository_builder.sweep.space import DELAY_SHARES, rounded

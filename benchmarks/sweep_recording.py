@@ -2,7 +2,7 @@
 
 A recording holds, for every setting and load that was measured, several *loads* of the model (it was loaded anew before each)
 with one or more windows of a second in each. Played back, a (re)load picks one of the recorded loads at random, and a window
-one of its windows; time passes as it did when they were recorded.
+as many of its windows as it has seconds; time passes as it did when they were recorded.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import gzip
 import json
 import random
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from repository_builder.sweep.latency import Latencies
+from repository_builder.sweep.model import merged
 from repository_builder.sweep.sample import BatchCount, Candidate, Load, ModelTimes, Refused, Sample, Setting
 
 MODEL = "model"
@@ -85,11 +86,33 @@ class Recording:
         return best
 
 
-def _merged(windows: list[Sample]) -> Latencies:
+def _merged(windows: Sequence[Sample]) -> Latencies:
     total = windows[0].latencies
     for sample in windows[1:]:
         total = total.merged(sample.latencies)
     return total
+
+
+def _joined(samples: Sequence[Sample], began: float) -> Sample:
+    """Windows of a second as one long window."""
+    times = [sample.times(MODEL) for sample in samples]
+    together = ModelTimes(
+        sum(part.requests for part in times),
+        sum(part.executions for part in times),
+        sum(part.queue_s for part in times),
+        sum(part.input_s for part in times),
+        sum(part.infer_s for part in times),
+        sum(part.output_s for part in times),
+        merged((), (batch for part in times for batch in part.batches)),
+    )
+    return Sample(
+        statistics.fmean(sample.throughput for sample in samples),
+        _merged(samples),
+        sum(sample.seconds for sample in samples),
+        {MODEL: together},
+        foreign_cores=max(sample.foreign_cores for sample in samples),
+        began=began,
+    )
 
 
 @dataclass
@@ -116,8 +139,9 @@ class Playback:
         setting, load = self.recording.nearest(candidate)
         runs = self.recording.settings[setting][load]
         run = runs[int(self._run * len(runs))]
-        sample = self.random.choice(run)
-        self.spent += seconds * max(1.0, sample.seconds) + self.recording.window_s - 1.0
+        began = self.spent
+        sample = _joined([self.random.choice(run) for _ in range(max(round(seconds), 1))], began)
+        self.spent += max(seconds, sample.seconds) + self.recording.window_s - 1.0
         self.windows += 1
         return sample
 

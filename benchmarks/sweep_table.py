@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from repository_builder.sweep.belief import batch_times, middle, time_of
 from repository_builder.sweep.model import BatchTime, merged
+from repository_builder.sweep.pace import batch_times, middle, time_of
 from repository_builder.sweep.sample import BatchCount
 from repository_builder.sweep.space import Runner
 

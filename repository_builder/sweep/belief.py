@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 from repository_builder.sweep.goal import Estimate, Goal
 from repository_builder.sweep.latency import Latencies
-from repository_builder.sweep.model import BatchTime, expected, fit, together
-from repository_builder.sweep.sample import BatchCount, Candidate, Sample
+from repository_builder.sweep.model import BatchTime, expected
+from repository_builder.sweep.pace import busy, middle, paces, slowness, time_of
+from repository_builder.sweep.sample import Candidate, Sample
 from repository_builder.sweep.space import Runner
 
 _LENGTHS = (1.0, 1.0, 1.5, 1.0, 1.0, 1.5)
@@ -39,12 +40,6 @@ class _Scale:
     """Between two windows of a second of one point; what is seen takes its place. n seconds say as much as n windows."""
 
 
-_DRIFT, _DRIFT_S, _BRIEF = 0.06, 10.0, 0.07
-"""The machine's pace: a standard deviation that lasts so many seconds, and one of each second (of a virtual machine)."""
-_OWN = (0.02, 0.05, 0.1, 0.2)
-"""Standard deviations that the pace of points may have: how well T(b) fits a model is seen, not assumed."""
-_FAR = 0.3
-"""A pace farther than this from the rest belongs to the moment, not to the point."""
 _THROUGHPUT = _Scale(common=0.2, signal=0.25, own=0.03, window=0.04)
 _P99 = _Scale(common=0.3, signal=0.3, own=0.06, window=0.13)
 _MARKS = (0.90, 0.95, 0.99)
@@ -52,12 +47,8 @@ _TAIL_WEIGHT = 3
 """So many windows of a point weigh as much as all others in what lies between its p90, p95 and p99."""
 _LONGER = 0.06
 """What is assumed until it is seen: the p99 of windows of five seconds was 2 to 6 % above that of windows of a second."""
-_UNKNOWN = BatchTime(0.01, 0.0, {})
-"""Where no batch has run at all (every answer came from the response cache): any time will do, what is measured corrects it."""
 _EXACT = 1e-9
 """Standard deviations below this are none."""
-_ROUNDS = 4
-"""Of fitting the line and the factors in turns."""
 _PRIOR_WEIGHT = 6
 """So many differences between windows weigh as much as the assumed `window`."""
 
@@ -147,9 +138,8 @@ def believe(
     measured = [estimates[points[number]] for number in known]
     prior = [_expected(point, times) for point in points]
     map_ = _Map.of(points, known, times)
-    paces = [_paces(estimate, times, model) for estimate in measured]
     lengths = [[sample.seconds for sample in estimate.windows] for estimate in measured]
-    slower, doubts = _slower(map_, measured, paces)
+    slower, doubts = slowness(measured, [paces(estimate, times, model) for estimate in measured], map_.alike())
     throughputs = [
         [math.log(max(sample.throughput, 1e-9)) + off for sample, off in zip(estimate.windows, offs, strict=True)]
         for estimate, offs in zip(measured, slower, strict=True)
@@ -164,109 +154,6 @@ def believe(
     )
     slow = _interpolated(map_, [latency for _, latency in prior], _Seen(p99s, lengths, doubts), _P99)
     return {point: Belief(throughput, p99) for point, throughput, p99 in zip(points, found, slow, strict=True)}
-
-
-def busy(point: Candidate) -> Runner:
-    """The instances that are busy at once, as an arrangement."""
-    setting = point.setting
-    count, _ = together(setting.instances, setting.max_batch, point.load, waits=setting.delay_us > 0)
-    return Runner(count, setting.threads)
-
-
-def batch_times(batches: Mapping[Runner, Iterable[BatchCount]]) -> dict[Runner, BatchTime]:
-    """T(b) of every arrangement that ran: one line for all, each times a factor of its own.
-
-    An arrangement that ran one batch size only would not have a line of its own.
-    """
-    points = {runner: means for runner, counts in batches.items() if (means := _means(counts))}
-    factors = dict.fromkeys(points, 1.0)
-    line = BatchTime(0.0, 0.0, {})
-    for _ in range(_ROUNDS if points else 0):
-        line = (
-            fit(BatchCount(b.size, b.count, b.seconds / factors[name]) for name in points for b in points[name]) or line
-        )
-        for runner, means in points.items():
-            off = sum(b.count * math.log(b.seconds / b.count / _on(line, b.size)) for b in means)
-            factors[runner] = math.exp(off / sum(b.count for b in means))
-    return {runner: BatchTime(line.fixed * f, line.per_item * f, {}) for runner, f in factors.items()}
-
-
-def _on(line: BatchTime, size: int) -> float:
-    return max(line.fixed + line.per_item * size, 1e-9)
-
-
-def _means(counts: Iterable[BatchCount]) -> list[BatchCount]:
-    return [batch for batch in counts if batch.size and batch.count and batch.seconds > 0]
-
-
-def time_of(runner: Runner, times: Mapping[Runner, BatchTime]) -> BatchTime:
-    """Batch times of an arrangement, from the nearest that ran.
-
-    An instance less can at best leave its share of the machine to the others, and at worst nothing: half of that is assumed.
-    """
-    if runner in times or not times:
-        return times.get(runner, _UNKNOWN)
-    nearest = min(times, key=lambda other: (_far(runner, other), other))
-    factor = math.sqrt(runner.instances / nearest.instances * max(nearest.threads, 1) / max(runner.threads, 1))
-    return BatchTime(times[nearest].fixed * factor, times[nearest].per_item * factor, {})
-
-
-def _paces(estimate: Estimate, times: Mapping[Runner, BatchTime], model: str) -> list[float]:
-    """The time that the batches of each window took, relative to what batches of their sizes take; as logarithms.
-
-    Nearly all of the noise between windows is this (on a shared machine the standard deviation of the throughput was 12 %
-    before it is taken out, and 4 % after): the processor is slower at times. What belongs to the moment is told from what
-    belongs to the point as everything else is: by what is like it, and by repetition.
-    """
-    time = time_of(busy(estimate.candidate), times)
-    found = []
-    for sample in estimate.windows:
-        batches = sample.times(model).batches
-        wanted = sum(batch.count * time.seconds(batch.size) for batch in batches)
-        found.append(math.log(sum(batch.seconds for batch in batches) / wanted) if wanted > 0 else 0.0)
-    return found
-
-
-def _slower(
-    map_: _Map, measured: Sequence[Estimate], paces: Sequence[Sequence[float]]
-) -> tuple[list[list[float]], list[float]]:
-    """What of the pace of each window belongs to the moment, not to the point (zero mostly), and each point's doubt of it.
-
-    The moment is told from the point by what was measured shortly before and after, whatever point that was, by what is like
-    the point, and by repetition (a Gaussian process over the points and over time).
-    """
-    import numpy as np
-
-    samples = [sample for estimate in measured for sample in estimate.windows]
-    owner = np.asarray([number for number, estimate in enumerate(measured) for _ in estimate.windows])
-    seconds = np.asarray([max(sample.seconds, _EXACT) for sample in samples])
-    middles = np.asarray([sample.began for sample in samples]) + seconds / 2
-    seen = np.asarray([pace for values in paces for pace in values])
-    places = (np.asarray(map_.features) / np.asarray(_LENGTHS))[map_.known]
-    runners = np.asarray(map_.runners)[map_.known]
-    distance = ((places[:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
-    alike = np.exp(-distance / 2) + np.equal.outer(runners, runners) + np.eye(len(measured))
-    moment = _DRIFT**2 * np.exp(-np.abs(middles[:, None] - middles[None, :]) / _DRIFT_S)
-    moment += np.diag(_BRIEF**2 / seconds)
-    usually = np.median(seen)
-    calm = np.clip(seen - usually, -_FAR, _FAR)
-    own = max(_OWN, key=lambda sd: _likelihood(calm, sd**2 * alike[np.ix_(owner, owner)] + moment))
-    alike *= own**2
-    weights = np.linalg.solve(alike[np.ix_(owner, owner)] + moment, alike[owner])
-    usual = usually + calm @ weights
-    doubts = np.maximum(np.diag(alike) - (alike[owner] * weights).sum(axis=0), 0.0)
-    slower = seen - usual[owner]
-    slower -= middle(slower.tolist(), seconds.tolist())
-    ends = np.cumsum([len(estimate.windows) for estimate in measured])[:-1]
-    return [part.tolist() for part in np.split(slower, ends)], doubts.tolist()
-
-
-def _likelihood(values: Any, covariance: Any) -> float:
-    """The logarithm, but for a constant, of how likely these values are."""
-    import numpy as np
-
-    _, size = np.linalg.slogdet(covariance)
-    return float(-size - values @ np.linalg.solve(covariance, values))
 
 
 def _tails(measured: Sequence[Estimate]) -> list[list[float]]:
@@ -310,10 +197,6 @@ def _together(estimate: Estimate) -> Latencies:
     return reduce(Latencies.merged, others, first)
 
 
-def _far(one: Runner, other: Runner) -> float:
-    return abs(math.log(one.instances / other.instances)) + abs(math.log(max(one.threads, 1) / max(other.threads, 1)))
-
-
 def _expected(point: Candidate, times: Mapping[Runner, BatchTime]) -> tuple[float, float]:
     setting = point.setting
     time = time_of(busy(point), times)
@@ -350,6 +233,15 @@ class _Map:
         names = [Runner(point.setting.instances, point.setting.threads) for point in points]
         numbers = {name: number for number, name in enumerate(sorted(set(names)))}
         return cls([_features(point, times) for point in points], [numbers[name] for name in names], known)
+
+    def alike(self) -> Any:
+        """How much alike the measured points are: near each other, of one arrangement, the same."""
+        import numpy as np
+
+        places = (np.asarray(self.features) / np.asarray(_LENGTHS))[self.known]
+        runners = np.asarray(self.runners)[self.known]
+        distance = ((places[:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
+        return np.exp(-distance / 2) + np.equal.outer(runners, runners) + np.eye(len(self.known))
 
 
 @dataclass(frozen=True)
@@ -404,19 +296,6 @@ def _strange(seen: Any, known: list[int], runners: Any, scale: _Scale) -> tuple[
         far = np.abs(values - (typical if len(values) > 1 else middle))
         own[numbers] += np.maximum(far - 2 * scale.signal, 0.0) ** 2
     return own, group
-
-
-def middle(values: Sequence[float], weights: Sequence[float]) -> float:
-    """The weighted median: half of the weight lies on either side."""
-    ordered = sorted(zip(values, weights, strict=True))
-    half, passed = sum(weights) / 2, 0.0
-    for number, (value, weight) in enumerate(ordered):
-        passed += weight
-        if passed > half * (1 + 1e-9):
-            return value
-        if passed >= half * (1 - 1e-9):
-            return (value + ordered[min(number + 1, len(ordered) - 1)][0]) / 2
-    return ordered[-1][0]
 
 
 def _variance(windows: _Seen, assumed: float) -> float:

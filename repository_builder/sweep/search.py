@@ -17,14 +17,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from repository_builder.sweep.belief import Belief, Normal, batch_times, believe, busy, improvement, time_of
+from repository_builder.sweep.belief import Belief, Normal, believe, improvement
 from repository_builder.sweep.goal import Estimate, Goal, judge
 from repository_builder.sweep.model import BatchTime, fit, little, merged
+from repository_builder.sweep.pace import batch_times, busy, time_of
 from repository_builder.sweep.sample import BatchCount, Candidate, Measure, Refused, Sample, Setting
 from repository_builder.sweep.space import Runner, Space
 
 DISTURBED_CORES = 0.4
-_Z = 0.52
+_Z = 0.84
 """Standard deviations that belong to `Options.confidence`."""
 _SURPRISING = 1.5
 """Standard deviations by which a first window is worse than expected and not believed at once."""
@@ -43,7 +44,7 @@ class Options:
     """Length of the first window of a point."""
     replicates: int = 3
     """Windows that the winner needs at least."""
-    confidence: float = 0.7
+    confidence: float = 0.8
     """The winner keeps the constraints with this probability at least."""
     trifle: float = 0.0002
     """Expected improvement (a share, times the chance to keep the budget) that is not worth a window."""

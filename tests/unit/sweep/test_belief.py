@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repository_builder.sweep.belief import Belief, Normal, _longer, batch_times, believe, improvement, time_of
+from repository_builder.sweep.belief import Belief, Normal, _longer, believe, improvement
 from repository_builder.sweep.goal import Estimate, Goal
 from repository_builder.sweep.latency import Latencies
 from repository_builder.sweep.model import expected, together
+from repository_builder.sweep.pace import batch_times, time_of
 from repository_builder.sweep.sample import BatchCount, Candidate, Load, ModelTimes, Sample, Setting
 from repository_builder.sweep.space import Runner
 from tests.unit.sweep.simulation import World
@@ -80,6 +81,14 @@ def test_a_slow_moment_is_told_from_a_slow_point():
     hit = calm | {good: [window(good, 400), window(good, 400, slower=1.5), window(good, 400)]}
     apart = believed(calm)[good].throughput.mean - believed(hit)[good].throughput.mean
     assert abs(apart) < 0.05, "one window in three was a third slower"
+
+
+def test_a_long_window_says_as_much_as_several_short_ones():
+    good, other = point(2, 8, 16), point(2, 8, 8)
+    long = believed({good: [replace(window(good, 400), seconds=3.0)], other: [window(other, 300)]})[good]
+    short = believed({good: [window(good, 400)] * 3, other: [window(other, 300)]})[good]
+    assert long.throughput.sd == pytest.approx(short.throughput.sd, rel=0.2)
+    assert long.p99.sd == pytest.approx(short.p99.sd, rel=0.2)
 
 
 def test_an_arrangement_that_stalls_says_nothing_about_the_others():
