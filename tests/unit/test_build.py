@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -322,8 +323,13 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path, cli: Cli, moment: fl
     time.sleep(moment)
     process.send_signal(signal.SIGINT)
     assert process.wait() in (0, 130, -signal.SIGINT)  # CPython itself ends so when an `exec` was interrupted
-    left = {p.name for p in tmp_path.iterdir()} & {"model_repository", ".model_repository.building"}
-    assert left == ({"model_repository"} if process.returncode == 0 else set())
+    repository = tmp_path / "model_repository"
+    assert not (tmp_path / ".model_repository.building").exists()
+    assert repository.exists() or process.returncode != 0
+    built = manifest.read(repository) if repository.exists() else None  # the signal may come after the last step, too
+    assert (built is not None) == repository.exists()
+    for name, entry in built.files.items() if built else ():
+        assert hashlib.sha256((repository / name).read_bytes()).hexdigest() == entry.sha256, name
 
 
 def test_tuning_of_single_models(tmp_path: Path, cli: Cli) -> None:
