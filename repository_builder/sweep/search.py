@@ -53,6 +53,7 @@ class Options:
     longest: float = 3.0
     """Windows that repeat a point are up to so many times as long: each costs a fresh load, whatever its length."""
     shortest: float = 2.0
+    """And at least so many times."""
 
     def again_s(self, useful_s: float) -> float:
         """Length of a window that repeats a point of which so many more seconds seem useful."""
