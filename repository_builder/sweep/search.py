@@ -47,7 +47,7 @@ class Options:
     confidence: float = 0.8
     """The winner keeps the constraints with this probability at least."""
     trifle: float = 0.0002
-    """Expected improvement (a share, times the chance to keep the budget) that is not worth a window."""
+    """Expected improvement (a share, times the chance to keep the budget) that is not worth a second."""
     disturbed_cores: float = DISTURBED_CORES
 
     longest: float = 3.0
@@ -188,9 +188,8 @@ def _window(state: _State, candidate: Candidate, seconds: float, *, reload: bool
     began = state.measure.clock()
     used = began - state.started
     free = state.loaded == candidate.setting and not reload
-    ends = (
-        used + seconds + max(state.reload_s, default=0.0)
-    )  # the limit is a promise: the slowest load so far may come again
+    # the limit is a promise: the slowest load so far may come again
+    ends = used + seconds + max(state.reload_s, default=0.0)
     if (state.windows and ends > state.options.limit_s) or state.windows >= state.options.max_windows:
         raise OutOfTime
     state.watch(str(candidate), used / state.options.limit_s, state.leader)
